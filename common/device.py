@@ -1,0 +1,128 @@
+"""Which device trains and why, seeds and determinism, and a quiet start of the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from common.options import UserError
+
+
+@dataclass(frozen=True)
+class Device:
+    """The device that a run trains on."""
+
+    name: str  # "CPU, 2 cores" or "GPU NVIDIA H200"
+    reason: str  # why this one, for people
+    backend: str  # Keras's: "tensorflow", "jax" or "torch"
+
+
+def prepare() -> Device:
+    """Import Keras, choose the GPU if there is one, and make arithmetic repeatable.
+
+    Raises UserError where the engine is not installed.
+    """
+    # Only a default, because importing the backend is what prints most of the noise.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        with quiet_stderr():
+            import keras
+
+            backend = keras.backend.backend()
+            names = GPU_FINDERS[backend]()
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{error.name} is not installed for {sys.executable}: "
+            "run 'pip install -r requirements.txt' there"
+        ) from error
+    if names:
+        return Device(f"GPU {', '.join(names)}", f"{backend} found it", backend)
+    name = f"CPU, {os.cpu_count()} cores"
+    if (card := nvidia_card()) is not None:
+        advice = {
+            "tensorflow": "pip install 'tensorflow[and-cuda]' (Linux, or WSL2 on Windows)",
+            "jax": "pip install 'jax[cuda13]'",
+            "torch": "pip install torch, as pytorch.org says for your CUDA",
+        }[backend]
+        return Device(name, f"{backend} cannot use the {card}: {advice}", backend)
+    return Device(name, f"{backend} found no GPU", backend)
+
+
+def set_seed(seed: int) -> None:
+    """Start from scratch: forget earlier models, and seed Python, NumPy and the Keras backend."""
+    import keras
+
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+
+
+def _tensorflow_gpus() -> list[str]:
+    tensorflow = importlib.import_module("tensorflow")
+    gpus = tensorflow.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        # In a notebook an earlier run may have started the GPU: then this is settled already.
+        with contextlib.suppress(RuntimeError):
+            tensorflow.config.experimental.set_memory_growth(gpu, True)
+    tensorflow.config.experimental.enable_op_determinism()
+    details = tensorflow.config.experimental.get_device_details
+    return [details(gpu).get("device_name", gpu.name) for gpu in gpus]
+
+
+def _jax_gpus() -> list[str]:
+    jax = importlib.import_module("jax")
+    return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+
+
+def _torch_gpus() -> list[str]:
+    torch = importlib.import_module("torch")
+    if torch.backends.mps.is_available():
+        return ["Apple Metal"]
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
+GPU_FINDERS = {"tensorflow": _tensorflow_gpus, "jax": _jax_gpus, "torch": _torch_gpus}
+
+
+def nvidia_card() -> str | None:
+    """The name of the first NVIDIA GPU that the driver reports, or None."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    command = [program, "--query-gpu=name", "--format=csv,noheader"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        return answer.stdout.strip().partition("\n")[0] or None
+    return None
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Hold back what is written to file descriptor 2, and show it only if the block fails.
+
+    TensorFlow's C++ libraries write to the descriptor itself, past `sys.stderr` and past
+    TF_CPP_MIN_LOG_LEVEL.
+    """
+    try:
+        saved = os.dup(2)
+    except OSError:  # there is no such descriptor under pythonw on Windows
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(saved, 2)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

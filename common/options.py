@@ -1,0 +1,280 @@
+"""The command line that every script shares: recipes, checks of values, the one-line error."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Listed here, and compared with Keras by a test, because asking Keras takes seconds.
+# Of Keras's own, `glu` (halves the layer) and `threshold` (needs two numbers) do not fit.
+ACTIVATIONS = (
+    "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear "
+    "log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus "
+    "softsign sparse_plus sparse_sigmoid sparsemax squareplus tanh tanh_shrink"
+).split()
+
+# The learning rate that an optimizer gets when it is chosen without one.
+OPTIMIZERS = {
+    "adadelta": 1.0,
+    "adafactor": 0.01,
+    "adagrad": 0.05,
+    "adam": 0.002,
+    "adamax": 0.005,
+    "adamw": 0.002,
+    "ftrl": 0.1,
+    "lion": 0.0003,
+    "nadam": 0.002,
+    "rmsprop": 0.001,
+    "sgd": 0.2,
+}
+
+WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
+    f"{port}{number}" for port in ("com", "lpt") for number in range(10)
+}
+
+
+class UserError(Exception):
+    """Something a person can mend: its text is one line that says what is wrong and what to do."""
+
+
+class Interrupted(Exception):
+    """A person or the system asked the run to stop, and what there was has been saved.
+
+    `status` is the exit status that shells expect: 128 + the signal's number (130 for Ctrl-C).
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"stopped, exit status {status}")
+        self.status = status
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, without the usage above it."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
+
+
+def parse(
+    script: str,
+    description: str,
+    recipes: dict[str, dict],
+    add_network_options: Callable[[Callable], None],
+    argv: Sequence[str] = (),
+) -> argparse.Namespace:
+    """The options of one script: those given in `argv`, the rest from the chosen recipe.
+
+    A recipe is a dictionary of option values, written as on the command line, and `about`, its
+    line for --help. What it leaves out is as in the recipe `default`. `script` is the script's
+    `__file__`. Leaves with status 2 and one line when an option is wrong.
+    """
+    parser = OneLineParser(
+        prog=Path(script).name,
+        description=description,
+        epilog="recipes:\n" + "\n".join(f"  {n:<12}{r['about']}" for n, r in recipes.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_network_options(parser.add_argument_group("network").add_argument)
+    add_common_options(parser, recipes)
+
+    # A recipe's values become the parser's defaults, so that explicit options override them.
+    parser.set_defaults(**{**recipes["default"], "learning_rate": None})
+    recipe = recipes["default"] | recipes[parser.parse_known_args(argv)[0].recipe]
+    parser.set_defaults(**{**recipe, "learning_rate": None})
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [name for action in parser._actions for name in action.option_strings]
+        parser.error(f"no option {unknown[0]}{suggestion(unknown[0].split('=')[0], known)}")
+    if args.learning_rate is None:
+        own = args.optimizer == recipe["optimizer"]
+        args.learning_rate = recipe["learning_rate"] if own else OPTIMIZERS[args.optimizer]
+    del args.about
+    args.script = Path(script).stem
+    args.started = datetime.now().astimezone()
+    return args
+
+
+def add_common_options(parser: argparse.ArgumentParser, recipes: dict[str, dict]) -> None:
+    """Add the options that are the same in every script."""
+    add = parser.add_argument_group("training").add_argument
+    add(
+        "--recipe",
+        type=one_of("recipe", recipes),
+        default="default",
+        metavar="NAME",
+        help="named settings, listed below; explicit options override them",
+    )
+    add(
+        "--epochs",
+        type=whole_number(1),
+        metavar="N",
+        help="passes over the training images (%(default)s)",
+    )
+    add("--batch-size", type=whole_number(1), metavar="N", help="images per step (%(default)s)")
+    add(
+        "--optimizer",
+        type=one_of("optimizer", OPTIMIZERS),
+        metavar="NAME",
+        help=f"{', '.join(OPTIMIZERS)} (%(default)s)",
+    )
+    add(
+        "--learning-rate",
+        type=number(above=0),
+        metavar="RATE",
+        help="the schedule's highest; without it the recipe's, or what suits the optimizer",
+    )
+    add(
+        "--schedule",
+        type=one_of("schedule", ("constant", "cosine")),
+        metavar="NAME",
+        help="constant, or cosine: a short linear warm-up, then down to zero (%(default)s)",
+    )
+    add(
+        "--validation",
+        type=number(0, below=1),
+        default=0.1,
+        metavar="SHARE",
+        help="share of the training images kept for validation (%(default)s)",
+    )
+    add(
+        "--seed",
+        type=whole_number(0, 2**31),
+        default=1,
+        metavar="N",
+        help="of weights, shuffling, split and augmentation (%(default)s)",
+    )
+    add(
+        "--repeats",
+        type=whole_number(1, 1000),
+        default=1,
+        metavar="N",
+        help="train with N seeds, and report mean and standard deviation (%(default)s)",
+    )
+
+    add = parser.add_argument_group("data").add_argument
+    add(
+        "--data",
+        type=one_of("kind of data", ("auto", "real", "rendered")),
+        default="auto",
+        metavar="KIND",
+        help="auto: real, or rendered stand-ins when the real images cannot be had; "
+        "real: or stop; rendered: never look (%(default)s)",
+    )
+    add("--data-dir", type=Path, metavar="FOLDER", help="where the dataset's files are")
+
+    add = parser.add_argument_group("results").add_argument
+    add("--name", type=run_name, metavar="NAME", help="of the run's folder (date and time)")
+    add(
+        "--results-dir",
+        type=Path,
+        default=REPOSITORY / "results",
+        metavar="FOLDER",
+        help="where run folders go (results/ beside the scripts)",
+    )
+    add("--show", action="store_true", help="open the curves at the end")
+    add("--quiet", action="store_true", help="print nothing but warnings and the result")
+    add("--debug", action="store_true", help="show the traceback of an error")
+
+
+@contextlib.contextmanager
+def one_line_errors(debug: bool = False) -> Iterator[None]:
+    """Turn the errors a person can mend into one line on stderr and an exit status.
+
+    1 for errors, 130 for Ctrl-C, 143 for SIGTERM. With `debug` errors keep their traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A console that cannot show a letter of a path should show a '?', not stop the run.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        yield
+    except Interrupted as stop:
+        sys.exit(stop.status)
+    except KeyboardInterrupt:
+        print("stopped before there was anything to save", file=sys.stderr)
+        sys.exit(130)
+    except (UserError, OSError) as error:
+        if debug:
+            raise
+        sys.exit("error: " + " ".join(str(error).split()))
+
+
+def suggestion(word: str, known: Sequence[str]) -> str:
+    """`; did you mean X?` for the nearest known word, or an empty string."""
+    nearest = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def one_of(kind: str, known: Sequence[str]) -> Callable[[str], str]:
+    """A check that a word is known, which suggests the nearest one when it is not."""
+
+    def check(text: str) -> str:
+        text = text.lower()
+        if text not in known:
+            hint = suggestion(text, list(known)) or f"; there are {', '.join(known)}"
+            raise argparse.ArgumentTypeError(f"no {kind} named {text!r}{hint}")
+        return text
+
+    return check
+
+
+def whole_number(least: int, most: int = 10**9) -> Callable[[str], int]:
+    """A check that text is a whole number from `least` to `most`."""
+
+    def check(text: str) -> int:
+        with contextlib.suppress(ValueError):
+            if least <= int(text) <= most:
+                return int(text)
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from {least} to {most}, not {text!r}"
+        )
+
+    return check
+
+
+def number(
+    least: float | None = None, above: float | None = None, below: float | None = None
+) -> Callable[[str], float]:
+    """A check that text is a finite number in a range."""
+    bounds = [("at least", least), ("above", above), ("below", below)]
+    wanted = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+
+    def check(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            value = float(text)
+            if (
+                (least is None or value >= least)
+                and (above is None or value > above)
+                and (below is None or value < below)
+                and abs(value) < float("inf")
+            ):
+                return value
+        raise argparse.ArgumentTypeError(f"must be a number {wanted}, not {text!r}")
+
+    return check
+
+
+def layer_sizes(text: str) -> tuple[int, ...]:
+    """`256,128` as (256, 128): the units of each layer."""
+    return tuple(whole_number(1, 100_000)(part) for part in text.split(","))
+
+
+def run_name(text: str) -> str:
+    """A name that is safe as a folder on every system."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", text) or text.endswith("."):
+        raise argparse.ArgumentTypeError(
+            f"use up to 80 letters, digits, '-', '_' and '.', starting with a letter or digit, "
+            f"not {text!r}"
+        )
+    if text.split(".")[0].lower() in WINDOWS_DEVICES | {"latest"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is reserved, choose another name")
+    return text

@@ -1,0 +1,144 @@
+"""The figures of a run, drawn from numbers: curves, confusion matrix, augmented images.
+
+Each function gives a matplotlib Figure. pyplot stays out of it, so nothing needs a screen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from common.augment import Augmentation
+from common.data import Dataset
+from common.runs import History
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart (https://jfly.uni-koeln.de/color/).
+TRAINING_COLOUR, VALIDATION_COLOUR = "#E69F00", "#0072B2"
+RIGHT_COLOURS, WRONG_COLOURS = "Blues", "Oranges"
+
+# The same axes in every run on a dataset, so that two saved pictures can be laid side by side.
+ACCURACY_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995)
+HIGHEST_ACCURACY = {"mnist": 0.9998, "fashion_mnist": 0.998}
+LOSS_RANGE = {"mnist": (0.001, 5), "fashion_mnist": (0.01, 5)}
+
+
+def curves(
+    histories: Sequence[History], dataset_name: str, title: str, handicaps: Sequence[str] = ()
+) -> Figure:
+    """Accuracy and loss over the epochs, training dashed and validation solid.
+
+    Several histories, one for each seed, become their mean and a band from lowest to highest.
+    Both axes are logarithmic, accuracy's in the share of errors, so that 99.0 % and 99.5 % are as
+    far apart as 80 % and 90 %. `handicaps` are what training is measured under and validation is
+    not, such as dropout: a note below says so. Raises ValueError when no epoch was finished.
+    """
+    epochs = max(len(history.rows) for history in histories)
+    if not epochs:
+        raise ValueError("no epoch was finished")
+    figure = Figure(figsize=(10, 5.4), layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0.05, 1, 0.95))  # room for the note, also without one
+    figure.suptitle(title)
+    accuracy_axes, loss_axes = figure.subplots(1, 2)
+    highest = HIGHEST_ACCURACY[dataset_name]
+    lowest_loss, highest_loss = LOSS_RANGE[dataset_name]
+    _lines(accuracy_axes, histories, "accuracy", (0, highest))
+    _lines(loss_axes, histories, "loss", (lowest_loss, highest_loss))
+
+    accuracy_axes.set_yscale("function", functions=(_error_decades, _accuracy_of_error_decades))
+    accuracy_axes.set_ylim(0, highest)
+    accuracy_axes.yaxis.set_major_locator(FixedLocator([t for t in ACCURACY_TICKS if t < highest]))
+    accuracy_axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    loss_axes.set_yscale("log")
+    loss_axes.set_ylim(lowest_loss, highest_loss)
+    loss_axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+    for axes, label in ((accuracy_axes, "accuracy"), (loss_axes, "loss (cross-entropy)")):
+        axes.set(xlabel="epoch", ylabel=label, xlim=(0.5, epochs + 0.5))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.grid(alpha=0.3)
+    accuracy_axes.legend(loc="lower right")
+    if handicaps:
+        note = (
+            f"Training is measured during the epoch and with {' and '.join(handicaps)}, validation "
+            "after it and without: training looks worse than it is."
+        )
+        figure.text(0.5, 0.015, note, ha="center", style="italic")
+    return figure
+
+
+def _lines(axes, histories: Sequence[History], quantity: str, limits: tuple[float, float]) -> None:
+    styles = (
+        ("training", quantity, TRAINING_COLOUR, "--"),
+        ("validation", f"validation_{quantity}", VALIDATION_COLOUR, "-"),
+    )
+    for label, column, colour, line in styles:
+        length = min(len(history.rows) for history in histories)
+        values = np.array([history.column(column)[:length] for history in histories])
+        if np.isnan(values).all():
+            continue
+        # What lies outside the axes is drawn on their edge rather than not at all.
+        values = np.clip(values, *limits)
+        epochs = np.arange(1, length + 1)
+        axes.plot(epochs, values.mean(axis=0), line, color=colour, label=label, marker="o", ms=3)
+        if len(histories) > 1:
+            lowest, highest = values.min(axis=0), values.max(axis=0)
+            axes.fill_between(epochs, lowest, highest, color=colour, alpha=0.2, linewidth=0)
+
+
+def _error_decades(accuracy: np.ndarray) -> np.ndarray:
+    return -np.log10(np.clip(1 - np.asarray(accuracy, float), 1e-9, None))
+
+
+def _accuracy_of_error_decades(decades: np.ndarray) -> np.ndarray:
+    return 1 - 10 ** -np.asarray(decades, float)
+
+
+def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
+    """Counts (true class, predicted class), coloured by their share of the row.
+
+    The diagonal and the mistakes have colours and scales of their own, because on one scale the
+    mistakes of a network that is right 99 times in 100 could not be seen.
+    """
+    figure = Figure(figsize=(8, 7.5), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    diagonal = np.eye(len(counts), dtype=bool)
+    mistakes = np.ma.masked_where(diagonal | (counts == 0), shares)
+    worst = max(mistakes.max(), 1e-9) if mistakes.count() else 1
+    axes.imshow(np.ma.masked_where(~diagonal, shares), cmap=RIGHT_COLOURS, vmin=0, vmax=1.6)
+    axes.imshow(mistakes, cmap=WRONG_COLOURS, vmin=0, vmax=1.4 * worst)
+    for true, predicted in zip(*np.nonzero(counts), strict=True):
+        axes.text(predicted, true, counts[true, predicted], ha="center", va="center", fontsize=9)
+    places = range(len(class_names))
+    longest = max(len(name) for name in class_names)
+    axes.set_xticks(places, class_names, rotation=45 if longest > 2 else 0,
+                    ha="right" if longest > 2 else "center")  # fmt: skip
+    axes.set_yticks(places, class_names)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    return figure
+
+
+def augmentation(dataset: Dataset, augment: Augmentation, seed: int, title: str) -> Figure:
+    """The first training image of each class beside augmented copies of it."""
+    rows, columns = len(dataset.class_names), 7
+    firsts = [int(np.argmax(dataset.train_labels == label)) for label in range(rows)]
+    originals = dataset.train_images[firsts]
+    generator = np.random.default_rng(seed)
+    copies = np.stack([augment(originals, generator) for _ in range(columns)], axis=1)
+    figure = Figure(figsize=(8, 8 * rows / (columns + 1.3)), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(rows, columns + 1, squeeze=False)
+    for row, original, varied in zip(grid, originals, copies, strict=True):
+        for axes, image in zip(row, [original, *varied], strict=True):
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+            axes.set(xticks=[], yticks=[])
+        for side in row[0].spines.values():
+            side.set(color=VALIDATION_COLOUR, linewidth=3)
+    grid[0][0].set_title("original", fontsize=10)
+    grid[0][1 + math.floor(columns / 2)].set_title("what the network sees", fontsize=10)
+    return figure

@@ -1,0 +1,98 @@
+"""A convolutional network on MNIST."""
+
+import sys
+from functools import partial
+
+from common.augment import augment
+from common.data import load
+from common.device import prepare, set_seed
+from common.options import number, one_line_errors, parse, whole_number
+from common.report import finish, report
+from common.runs import Experiment
+
+RECIPES = {
+    "default": {
+        "about": "two convolutional blocks",
+        "blocks": 2,
+        "filters": 32,
+        "dropout": 0.5,
+        "shift": 1,
+        "epochs": 8,
+        "batch_size": 128,
+        "optimizer": "adam",
+        "learning_rate": 0.002,
+        "schedule": "cosine",
+    },
+}
+
+
+def add_network_options(add):
+    """The options that only this script has."""
+    add(
+        "--blocks",
+        type=whole_number(1, 4),
+        metavar="N",
+        help="convolutional blocks, 1 to 4 (%(default)s)",
+    )
+    add(
+        "--filters",
+        type=whole_number(1, 1024),
+        metavar="N",
+        help="filters of the first block; each further block has twice as many (%(default)s)",
+    )
+    add(
+        "--shift",
+        type=whole_number(0, 14),
+        metavar="PIXELS",
+        help="move training images by up to so many pixels (%(default)s)",
+    )
+    add(
+        "--dropout",
+        type=number(0, below=1),
+        metavar="SHARE",
+        help="share of the values dropped before each dense layer (%(default)s)",
+    )
+
+
+def build_model(blocks, filters, dropout):
+    """The network: uint8 images (n, 28, 28) in, logits (n, 10) out."""
+    from keras import Input, Sequential, layers
+
+    model = Sequential(
+        [Input((28, 28), dtype="uint8"), layers.Rescaling(1 / 255), layers.Reshape((28, 28, 1))]
+    )
+    # The first block halves the image with strides instead of pooling, which takes half the time.
+    model.add(layers.Conv2D(filters, 5, strides=2, activation="relu"))
+    for block in range(1, blocks):
+        padding = "valid" if block == 1 else "same"  # digits keep to the middle of their images
+        model.add(layers.Conv2D(filters * 2**block, 3, padding=padding, activation="relu"))
+        model.add(layers.MaxPooling2D())
+    model.add(layers.Flatten())
+    model.add(layers.Dense(128, activation="relu"))
+    model.add(layers.Dropout(dropout))
+    model.add(layers.Dense(10))
+    return model
+
+
+def main(argv=()):
+    """Train, test and report as the options in `argv` say; in a notebook, `main()` will do."""
+    args = parse(__file__, __doc__, RECIPES, add_network_options, argv)
+    with one_line_errors(args.debug):
+        dataset = load("mnist", args.data, args.data_dir)
+        device = prepare()
+        from common.training import train  # not before: it imports Keras, which takes seconds
+
+        # Digits may be moved but never mirrored.
+        augmentation = partial(augment, shift=args.shift) if args.shift else None
+        with Experiment(args, dataset, device) as experiment:
+            for run in experiment:
+                set_seed(run.seed)
+                split = dataset.split(args.validation, run.seed)
+                model = build_model(args.blocks, args.filters, args.dropout)
+                history = train(model, split, run, augmentation)
+                report(run, model, split, history, augmentation)
+            finish(experiment)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from common.augment import augment
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(1, 256, (200, 28, 28), dtype=np.uint8)
+
+
+def generator():
+    return np.random.default_rng(7)
+
+
+def test_without_strengths_nothing_changes(images):
+    assert (augment(images, generator()) == images).all()
+
+
+def test_the_originals_stay_as_they_are(images):
+    before = images.copy()
+    augment(images, generator(), flip=True, shift=3, rotation=20, zoom=0.2, erase=9)
+    assert (images == before).all()
+
+
+def test_the_same_generator_gives_the_same_images_and_another_gives_others(images):
+    strengths = {"flip": True, "shift": 2, "rotation": 10, "zoom": 0.1, "erase": 6}
+    first = augment(images, generator(), **strengths)
+    assert first.dtype == np.uint8 and first.shape == images.shape
+    assert (first == augment(images, generator(), **strengths)).all()
+    assert (first != augment(images, np.random.default_rng(8), **strengths)).any()
+
+
+def test_flip_mirrors_about_half_left_to_right(images):
+    flipped = augment(images, generator(), flip=True)
+    mirrored = (flipped == np.flip(images, axis=2)).all(axis=(1, 2))
+    untouched = (flipped == images).all(axis=(1, 2))
+    assert (mirrored | untouched).all()
+    assert 70 < mirrored.sum() < 130
+
+
+def test_shift_moves_every_image_by_whole_pixels_and_fills_with_black(images):
+    shifted = augment(images, generator(), shift=2)
+    moves = set()
+    for image, result in zip(images, shifted, strict=True):
+        found = [
+            (down, right)
+            for down in range(-2, 3)
+            for right in range(-2, 3)
+            if (ndimage.shift(image, (down, right), order=0) == result).all()
+        ]
+        assert len(found) == 1
+        moves.update(found)
+    assert len(moves) == 25
+
+
+def test_rotation_and_zoom_agree_with_scipy(images):
+    images = images[:20]
+    # A generator that is asked for the same numbers tells which angles and scales were drawn.
+    drawn = generator()
+    angles = np.deg2rad(drawn.uniform(-30, 30, (20, 1, 1))).ravel()
+    scales = drawn.uniform(0.8, 1.2, (20, 1, 1)).ravel()
+    varied = augment(images, generator(), rotation=30, zoom=0.2)
+    centre = np.array([13.5, 13.5])
+    for image, result, angle, scale in zip(images, varied, angles, scales, strict=True):
+        cosine, sine = np.cos(angle) / scale, np.sin(angle) / scale
+        matrix = np.array([[cosine, -sine], [sine, cosine]])
+        wanted = ndimage.affine_transform(
+            image.astype(float), matrix, centre - matrix @ centre, order=1, mode="grid-constant"
+        )
+        assert np.abs(result - wanted).max() <= 1
+
+
+def test_erase_blacks_out_one_square_in_about_half(images):
+    erased = augment(images, generator(), erase=6)
+    changed = erased != images
+    assert (erased[changed] == 0).all()
+    touched = changed.any(axis=(1, 2))
+    assert 60 < touched.sum() < 140
+    for mask in changed[touched]:
+        rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+        assert mask.sum() == len(rows) * len(columns)
+        assert len(rows) <= 6 and len(columns) <= 6
+        assert (np.diff(rows) == 1).all() and (np.diff(columns) == 1).all()

@@ -1,0 +1,82 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+
+from common.device import nvidia_card, quiet_stderr
+
+posix_only = pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
+
+
+def run_python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+        timeout=120,
+    )
+
+
+def test_noise_on_the_descriptor_is_held_back():
+    code = (
+        "import os; from common.device import quiet_stderr\n"
+        "with quiet_stderr(): os.write(2, b'noise')\n"
+        "os.write(2, b'news')"
+    )
+    assert run_python(code).stderr == "news"
+
+
+def test_noise_is_shown_when_the_block_fails():
+    code = (
+        "import os; from common.device import quiet_stderr\n"
+        "with quiet_stderr():\n    os.write(2, b'the reason'); import no_such_module"
+    )
+    answer = run_python(code)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("the reason")
+    assert "No module named 'no_such_module'" in answer.stderr
+
+
+def test_errors_pass_through():
+    with pytest.raises(ZeroDivisionError), quiet_stderr():
+        _ = 1 / 0
+
+
+@posix_only
+def test_an_nvidia_card_that_the_engine_cannot_use_is_named(tmp_path):
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 'NVIDIA H200'\n")
+    driver.chmod(0o755)
+    code = "from common.device import prepare; print(prepare().reason)"
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    answer = run_python(code, PATH=path, CUDA_VISIBLE_DEVICES="-1")
+    assert "cannot use the NVIDIA H200" in answer.stdout
+    assert "pip install" in answer.stdout
+    assert answer.stderr == ""
+
+
+@posix_only
+def test_a_failing_driver_program_is_no_card(tmp_path, monkeypatch):
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 'no devices were found'; exit 6\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert nvidia_card() is None
+
+
+def test_a_missing_engine_is_one_line(tmp_path):
+    # A module of the engine's name that fails as a missing one does.
+    (tmp_path / "tensorflow.py").write_text("raise ModuleNotFoundError(name='tensorflow')")
+    code = (
+        "from common.device import prepare; from common.options import one_line_errors\n"
+        "with one_line_errors(): prepare()"
+    )
+    answer = run_python(code, PYTHONPATH=str(tmp_path), KERAS_BACKEND="tensorflow")
+    assert answer.returncode == 1
+    assert "error: tensorflow is not installed" in answer.stderr
+    assert "requirements.txt" in answer.stderr
+    assert "Traceback" not in answer.stderr

@@ -1,0 +1,148 @@
+import importlib
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY, SCRIPTS, run_script
+
+from common.options import ACTIVATIONS, OPTIMIZERS, layer_sizes, number, run_name, whole_number
+
+
+def parse(script, *argv):
+    """A script's own options, as its main() would see them."""
+    from common import options
+
+    module = importlib.import_module(script)
+    return options.parse(
+        module.__file__, module.__doc__, module.RECIPES, module.add_network_options, argv
+    )
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_recipes_name_options_only_and_explicit_options_override_them(script):
+    recipes = importlib.import_module(script).RECIPES
+    known = vars(parse(script))
+    for name, recipe in recipes.items():
+        assert set(recipe) - {"about"} <= set(known), name
+        args = parse(script, "--recipe", name)
+        assert args.epochs == recipe.get("epochs", recipes["default"]["epochs"])
+        assert args.learning_rate == recipe.get(
+            "learning_rate", recipes["default"]["learning_rate"]
+        )
+        assert parse(script, "--epochs", "77", "--recipe", name).epochs == 77
+
+
+def test_an_optimizer_chosen_without_a_rate_gets_its_usual_one():
+    assert parse("mnist_dense", "--optimizer", "sgd").learning_rate == OPTIMIZERS["sgd"]
+    assert parse("mnist_dense", "--optimizer", "sgd", "--learning-rate", "3").learning_rate == 3
+
+
+def test_recipe_values_are_typed_like_those_of_the_command_line():
+    assert parse("mnist_dense").hidden == (512, 512)
+    assert parse("mnist_dense", "--hidden", "32").hidden == (32,)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (["--epochs", "0"], "whole number from 1"),
+        (["--epochs", "-3"], "whole number from 1"),
+        (["--epochs", "many"], "'many'"),
+        (["--batch-size", "2.5"], "whole number"),
+        (["--learning-rate", "0"], "above 0"),
+        (["--learning-rate", "nan"], "above 0"),
+        (["--learning-rate", "inf"], "above 0"),
+        (["--validation", "1"], "at least 0 and below 1"),
+        (["--validation", "-0.1"], "at least 0 and below 1"),
+        (["--activation", "rellu"], "did you mean relu?"),
+        (["--optimizer", "adm"], "did you mean adam?"),
+        (["--recipe", "defualt"], "did you mean default?"),
+        (["--data", "fake"], "auto, real, rendered"),
+        (["--hidden", "128,,10"], "whole number"),
+        (["--dropout", "1.0"], "below 1"),
+        (["--name", "../escape"], "letters"),
+        (["--name", "NUL.txt"], "reserved"),
+        (["--epoch", "3"], "did you mean --epochs?"),
+        (["--seed", "-1"], "whole number from 0"),
+        (["--repeats", "0"], "whole number from 1"),
+        (["stray"], "stray"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_status_2(options, wanted, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        parse("mnist_dense", *options)
+    printed = capsys.readouterr()
+    assert leaving.value.code == 2
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("mnist_dense.py: error: ")
+    assert wanted in printed.err
+
+
+@pytest.mark.parametrize(
+    "text", ["a/b", "a\\b", "..", ".hidden", "x" * 81, "com1", "latest", "a.", "é", "a\n"]
+)
+def test_names_that_are_no_safe_folder_are_refused(text):
+    with pytest.raises(Exception, match=r"use up to 80|reserved"):
+        run_name(text)
+
+
+@pytest.mark.parametrize("text", ["a", "2026-11-21_run.2", "X" * 80, "console"])
+def test_safe_names_stay_as_they_are(text):
+    assert run_name(text) == text
+
+
+def test_checks_accept_their_bounds():
+    assert whole_number(1, 4)("1") == 1 and whole_number(1, 4)("4") == 4
+    assert number(0, below=1)("0") == 0 and number(0, below=1)("0.999") == 0.999
+    assert layer_sizes("256,128") == (256, 128)
+
+
+def test_the_activations_are_those_of_keras():
+    import keras
+    from keras.src.activations import ALL_OBJECTS
+
+    for name in ACTIVATIONS:
+        assert keras.activations.get(name) is not None
+    # An older Keras may lack some, but none of Keras's may be missing here.
+    assert {f.__name__ for f in ALL_OBJECTS} <= {*ACTIVATIONS, "glu", "threshold"}
+
+
+def test_every_optimizer_is_one_of_keras():
+    import keras
+
+    for name, rate in OPTIMIZERS.items():
+        optimizer = keras.optimizers.get({"class_name": name, "config": {"learning_rate": rate}})
+        assert float(optimizer.learning_rate) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--epochs=x", 2)])
+def test_help_and_errors_answer_within_a_second_of_cpu_time(script, option, status):
+    resource = pytest.importorskip("resource", reason="Windows cannot tell a child's CPU time")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    answer = run_script(script, option)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert answer.returncode == status
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+
+
+def test_help_lists_recipes_with_a_line_each():
+    answer = run_script("mnist_cnn", "--help").stdout
+    assert "recipes:\n  default " in answer
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_importing_a_script_prints_nothing_and_loads_no_engine(script):
+    code = (
+        f"import sys, {script}; print(*{{'keras', 'tensorflow', 'matplotlib'}} & set(sys.modules))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
+    assert (answer.stdout.strip(), answer.stderr) == ("", "")

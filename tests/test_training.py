@@ -1,0 +1,197 @@
+import argparse
+import math
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+from test_runs import DEVICE, dataset, options
+
+from common.augment import augment
+from common.device import set_seed
+from common.options import UserError
+from common.runs import History, Run, read_history
+from common.training import Batches, make_optimizer, stop_requests, train
+
+COUNT = 300
+
+
+@pytest.fixture
+def small():
+    """Noise with a bright row where its label says: learnable in a few steps."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 10, COUNT + 100).astype(np.uint8)
+    images = generator.integers(0, 50, (COUNT + 100, 28, 28)).astype(np.uint8)
+    images[np.arange(COUNT + 100), labels * 2] = 255
+    whole = dataset()
+    return type(whole)(
+        **vars(whole)
+        | {
+            "train_images": images[:COUNT],
+            "train_labels": labels[:COUNT],
+            "validation_images": images[COUNT:],
+            "validation_labels": labels[COUNT:],
+        }
+    )
+
+
+def make_run(folder, **changes):
+    values = {
+        "epochs": 3,
+        "batch_size": 64,
+        "optimizer": "adam",
+        "learning_rate": 0.003,
+        "schedule": "cosine",
+    }
+    return Run(folder, options(folder, **values | changes), 3, DEVICE)
+
+
+def make_model():
+    set_seed(3)
+    return keras.Sequential(
+        [
+            keras.Input((28, 28), dtype="uint8"),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(32, activation="relu"),
+            keras.layers.Dropout(0.2),
+            keras.layers.Dense(10),
+        ]
+    )
+
+
+class Witness(keras.Model):
+    """Gives the same logits for everything, and keeps what it is shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = []
+        self.bias = self.add_weight(shape=(10,), initializer="zeros")
+
+    def call(self, images, training=False):
+        if training:
+            self.shown.append(keras.ops.convert_to_numpy(images[:, 0, 0]))
+        return keras.ops.zeros((keras.ops.shape(images)[0], 10)) + self.bias
+
+    def compile(self, **keywords):
+        super().compile(run_eagerly=True, **keywords)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX cannot run eagerly")
+def test_fit_sees_every_image_once_an_epoch_in_an_order_of_its_own(small, tmp_path):
+    small.train_images[:, 0, 0] = np.arange(COUNT) % 256
+    model = Witness()
+    train(model, small, make_run(tmp_path, epochs=3))
+    shown = np.concatenate(model.shown)
+    epochs = shown[-3 * COUNT :].reshape(3, COUNT)
+    for order in epochs:
+        assert (np.sort(order) == np.sort(np.arange(COUNT) % 256)).all()
+    assert (epochs[0] != epochs[1]).any() and (epochs[1] != epochs[2]).any()
+
+
+def test_batches_depend_on_seed_and_epoch_alone(small):
+    def epoch(seed, number):
+        vary = lambda images, generator: augment(images, generator, shift=2)  # noqa: E731
+        batches = Batches(small.train_images, small.train_labels, 64, seed, vary)
+        for _ in range(number):
+            batches.on_epoch_end()
+        return np.concatenate([batches[i][0] for i in range(len(batches))])
+
+    assert len(epoch(1, 0)) == COUNT
+    assert (epoch(1, 2) == epoch(1, 2)).all()
+    assert (epoch(1, 2) != epoch(1, 1)).any()
+    assert (epoch(1, 2) != epoch(2, 2)).any()
+
+
+def test_labels_stay_with_their_images(small):
+    batches = Batches(small.train_images, small.train_labels, 50, 1)
+    for number in range(len(batches)):
+        images, labels = batches[number]
+        brightest = images.astype(int).sum(axis=2).argmax(axis=1)
+        assert (brightest == labels * 2).all()
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(small, tmp_path):
+    vary = lambda images, generator: augment(images, generator, shift=1)  # noqa: E731
+    results = []
+    for _ in range(2):
+        model = make_model()
+        history = train(model, small, make_run(tmp_path), vary)
+        results.append((model.get_weights(), history.column("loss")))
+    (weights, losses), (again, losses_again) = results
+    assert all((a == b).all() for a, b in zip(weights, again, strict=True))
+    assert losses == losses_again
+
+
+def test_training_learns_and_history_tells_the_truth(small, tmp_path):
+    model = make_model()
+    history = train(model, small, make_run(tmp_path, epochs=8, learning_rate=0.01))
+    assert history.column("epoch") == list(range(1, 9))
+    assert history.column("validation_accuracy")[-1] > 0.9
+    assert read_history(tmp_path).column("loss") == history.column("loss")
+    logits = model.predict(small.validation_images, verbose=0)
+    right = (logits.argmax(axis=1) == small.validation_labels).mean()
+    assert history.column("validation_accuracy")[-1] == pytest.approx(right, abs=1e-6)
+    assert history.seconds > sum(history.column("seconds")) > 0
+
+
+def test_without_validation_its_columns_are_empty(small, tmp_path):
+    small = type(small)(
+        **vars(small)
+        | {
+            "validation_images": small.validation_images[:0],
+            "validation_labels": small.validation_labels[:0],
+        }
+    )
+    history = train(make_model(), small, make_run(tmp_path, epochs=1))
+    assert math.isnan(history.column("validation_loss")[0])
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_cosine_rises_for_a_fifth_and_ends_at_zero(optimizer):
+    args = argparse.Namespace(optimizer=optimizer, learning_rate=0.4, schedule="cosine")
+    rate = make_optimizer(args, steps=1000)._learning_rate
+    values = np.array([float(rate(step)) for step in range(1001)])
+    assert values[0] == pytest.approx(0.02)
+    assert values.argmax() == 200 and values[200] == pytest.approx(0.4)
+    assert values[100] == pytest.approx((0.02 + 0.4) / 2)
+    assert values[600] == pytest.approx(0.2, rel=1e-4)
+    assert values[1000] == pytest.approx(0, abs=1e-6)
+
+
+def test_constant_stays(small, tmp_path):
+    history = train(
+        make_model(), small, make_run(tmp_path, schedule="constant", learning_rate=0.005)
+    )
+    assert history.column("learning_rate") == pytest.approx([0.005] * 3)
+
+
+def test_a_loss_that_is_no_number_names_the_epoch_and_the_remedy(small, tmp_path):
+    run = make_run(tmp_path, epochs=5, optimizer="sgd", learning_rate=1e30, schedule="constant")
+    with pytest.raises(UserError, match=r"epoch \d.*lower --learning-rate"):
+        train(make_model(), small, run)
+
+
+def test_a_stop_request_ends_training_and_keeps_the_whole_epochs(small, tmp_path):
+    seen = []
+
+    def interrupt(images, generator):
+        seen.append(len(images))
+        if len(seen) == 40:
+            signal.raise_signal(signal.SIGINT)
+        return images
+
+    before = signal.getsignal(signal.SIGINT)
+    history = train(make_model(), small, make_run(tmp_path, epochs=500), interrupt)
+    assert history.stopped == signal.SIGINT
+    assert 1 <= len(history.rows) < 500
+    assert read_history(tmp_path).column("loss") == history.column("loss")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGTERM to send on Windows")
+def test_a_second_stop_request_ends_at_once():
+    with pytest.raises(KeyboardInterrupt), stop_requests(History()):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)

@@ -8,7 +8,7 @@ from common.data import load
 from common.device import prepare, set_seed
 from common.options import number, one_line_errors, parse, whole_number
 from common.report import finish, report
-from common.runs import Experiment
+from common.runs import Experiment, check_results_folder
 
 RECIPES = {
     "default": {
@@ -78,6 +78,7 @@ def main(argv=()):
     """Train, test and report as the options in `argv` say; in a notebook, `main()` will do."""
     args = parse(__file__, __doc__, RECIPES, add_network_options, argv)
     with one_line_errors(args.debug):
+        check_results_folder(args)
         dataset = load("mnist", args.data, args.data_dir)
         device = prepare()
         from common.training import train  # not before: it imports Keras, which takes seconds

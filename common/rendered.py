@@ -30,7 +30,7 @@ BATCH = 1_000  # Bounds the memory of a warp to some tens of megabytes.
 FONTS_TO_THICKEN = (
     "DejaVuSans DejaVuSans-Oblique DejaVuSansMono DejaVuSansMono-Oblique DejaVuSerif"
     " DejaVuSerif-Italic STIXGeneral STIXGeneralItalic STIXGeneralBol STIXGeneralBolIta"
-    " cmr10 cmb10 cmss10 cmtt10 cmti10"
+    " cmr10 cmb10 cmss10 cmtt10"
 ).split()
 FONTS_TO_THIN = (
     "DejaVuSans-Bold DejaVuSans-BoldOblique DejaVuSansMono-Bold DejaVuSansMono-BoldOblique"
@@ -64,7 +64,8 @@ def render(name: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray
     `name` is "mnist" (digits 0 to 9) or "fashion_mnist" (garments in Fashion-MNIST's class order);
     any other raises ValueError. Images: uint8 (12000, 28, 28) and (2000, 28, 28), from 0 for the
     background to 255. Labels: uint8 (12000,) and (2000,), 0 to 9, shuffled, every class equally
-    often. The same seed gives the same bytes; NumPy's global random state is neither read nor set.
+    often. A seed gives the same bytes again under the same library versions (Matplotlib's drawing
+    of glyphs varies a little); NumPy's global random state is neither read nor set.
     """
     if name not in ("mnist", "fashion_mnist"):
         raise ValueError(f"name must be 'mnist' or 'fashion_mnist', not {name!r}")

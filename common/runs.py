@@ -137,8 +137,7 @@ class Experiment:
         name = args.name or args.started.strftime("%Y-%m-%d_%H-%M-%S")
         if dataset.rendered:
             name += "-rendered"
-        parent = args.results_dir.expanduser().resolve() / args.script
-        self.folder = create_folder(parent, name, numbered=args.name is None)
+        self.folder = create_folder(script_folder(args), name, numbered=args.name is None)
         self._mark(f"started {args.started.isoformat(' ', 'seconds')} by process {os.getpid()}")
         self.overview = Run(self.folder, args, args.seed, device)
         self.overview.write_json("config.json", self._config())
@@ -208,6 +207,16 @@ class Experiment:
             "command_line": sys.argv,
             "git_commit": git_commit(),
         }
+
+
+def script_folder(args: argparse.Namespace) -> Path:
+    """Where all runs of a script are kept."""
+    return args.results_dir.expanduser().resolve() / args.script
+
+
+def check_results_folder(args: argparse.Namespace) -> None:
+    """Raise UserError now, and not after minutes of loading, if no run can be kept there."""
+    create_folder(script_folder(args), f".trial-{os.getpid()}").rmdir()
 
 
 def create_folder(parent: Path, name: str, numbered: bool = False) -> Path:

@@ -5,7 +5,7 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from common.device import nvidia_card, quiet_stderr
+from common.device import GPU_FINDERS, nvidia_card, prepare, quiet_stderr
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 
@@ -47,16 +47,22 @@ def test_errors_pass_through():
 
 
 @posix_only
-def test_an_nvidia_card_that_the_engine_cannot_use_is_named(tmp_path):
+def test_an_nvidia_card_that_the_engine_cannot_use_is_named(tmp_path, monkeypatch):
     driver = tmp_path / "nvidia-smi"
     driver.write_text("#!/bin/sh\necho 'NVIDIA H200'\n")
     driver.chmod(0o755)
-    code = "from common.device import prepare; print(prepare().reason)"
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    answer = run_python(code, PATH=path, CUDA_VISIBLE_DEVICES="-1")
-    assert "cannot use the NVIDIA H200" in answer.stdout
-    assert "pip install" in answer.stdout
-    assert answer.stderr == ""
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("common.device.GPU_FINDERS", dict.fromkeys(GPU_FINDERS, list))
+    device = prepare()
+    assert device.name.startswith("CPU, ")
+    assert "cannot use the NVIDIA H200: pip install" in device.reason
+
+
+def test_a_gpu_that_the_engine_finds_is_named(monkeypatch):
+    monkeypatch.setattr(
+        "common.device.GPU_FINDERS", dict.fromkeys(GPU_FINDERS, lambda: ["NVIDIA H200"])
+    )
+    assert prepare().name == "GPU NVIDIA H200"
 
 
 @posix_only

@@ -15,7 +15,7 @@ RECIPES = {
     "default": {
         "about": "two convolutional blocks; mirrored garments",
         "blocks": 2,
-        "filters": 32,
+        "filters": 24,
         "dropout": 0.5,
         "augment": True,
         "flip": True,
@@ -26,7 +26,7 @@ RECIPES = {
         "epochs": 10,
         "batch_size": 128,
         "optimizer": "adam",
-        "learning_rate": 0.002,
+        "learning_rate": 0.004,
         "schedule": "cosine",
     },
 }
@@ -110,7 +110,7 @@ def main(argv=()):
     args = parse(__file__, __doc__, RECIPES, add_network_options, argv)
     with one_line_errors(args.debug):
         check_results_folder(args)
-        dataset = load("fashion_mnist", args.data, args.data_dir)
+        dataset = load("fashion_mnist", args.data, args.data_dir, args.quiet)
         device = prepare()
         from common.training import train  # not before: it imports Keras, which takes seconds
 

@@ -64,7 +64,7 @@ def main(argv=()):
     args = parse(__file__, __doc__, RECIPES, add_network_options, argv)
     with one_line_errors(args.debug):
         check_results_folder(args)
-        dataset = load("mnist", args.data, args.data_dir)
+        dataset = load("mnist", args.data, args.data_dir, args.quiet)
         device = prepare()
         from common.training import train  # not before: it imports Keras, which takes seconds
 

@@ -56,14 +56,14 @@ class Dataset:
         """This dataset, as loaded, with the share `validation` of its training set held out.
 
         Each class gives its share, to within one image; the same seed always gives the same
-        images. Both parts keep their order. Raises ValueError for a share outside [0, 1) or one
-        that leaves no image to train on.
+        images. Both parts keep their order. Raises ValueError for a share outside [0, 1), and
+        UserError for one that leaves no image to train on.
         """
         if not 0 <= validation < 1:
             raise ValueError(f"validation is {validation}; it must be at least 0 and below 1")
         held_out = _stratified_indices(self.train_labels, validation, seed)
         if len(held_out) == len(self.train_labels):
-            raise ValueError(f"validation is {validation}: that leaves no image to train on")
+            raise UserError(f"--validation {validation} leaves no image to train on: lower it")
         return replace(
             self,
             train_images=np.delete(self.train_images, held_out, axis=0),
@@ -107,7 +107,7 @@ def load(
     name: str,
     data: str = "auto",
     data_dir: str | Path | None = None,
-    say: Callable[[str], object] = print,
+    quiet: bool = False,
 ) -> Dataset:
     """The dataset `name` ("mnist" or "fashion_mnist") with an empty validation part.
 
@@ -117,7 +117,7 @@ def load(
 
     data: "auto" falls back on rendered stand-ins, with a warning on stderr; "real" raises
     UserError instead; "rendered" touches neither files nor network.
-    say: takes a line of progress.
+    quiet: do not print which files are downloaded.
     Raises UserError, in one line, for files that are damaged or missing where the user said they
     are: those are never skipped, never deleted.
     """
@@ -126,6 +126,7 @@ def load(
     if data not in ("auto", "real", "rendered"):
         raise ValueError(f'data is {data!r}; it must be "auto", "real" or "rendered"')
     began = time.perf_counter()
+    say = (lambda line: None) if quiet else print
     try:
         dataset = _render(name) if data == "rendered" else _real(name, data_dir, say)
     except _NotFoundError as error:

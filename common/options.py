@@ -200,7 +200,7 @@ def one_line_errors(debug: bool = False) -> Iterator[None]:
     except Interrupted as stop:
         sys.exit(stop.status)
     except KeyboardInterrupt:
-        print("stopped before there was anything to save", file=sys.stderr)
+        print("stopped at once; what was not saved by then is lost", file=sys.stderr)
         sys.exit(130)
     except (UserError, OSError) as error:
         if debug:

@@ -277,17 +277,23 @@ def left_over(root: Path) -> list[Path]:
     return list(root.rglob("*.part"))
 
 
-def test_mnist_is_downloaded_once_into_the_keras_cache(tiny, server, monkeypatch):
+def test_mnist_is_downloaded_once_into_the_keras_cache(tiny, server, monkeypatch, capsys):
     server.sends("/mnist.npz", tiny_npz())
     use(monkeypatch, "mnist", f"{server.url}/mnist.npz")
-    said = []
     for _ in range(2):
-        dataset = data.load("mnist", data="real", say=said.append)
+        dataset = data.load("mnist", data="real")
         assert_is_tiny(dataset, "mnist")
         assert dataset.source == str(tiny / "keras" / "datasets" / "mnist.npz")
     assert server.requests == ["/mnist.npz"]
-    assert said == [f"downloading {server.url}/mnist.npz"]
+    assert capsys.readouterr().out == f"downloading {server.url}/mnist.npz\n"
     assert not left_over(tiny)
+
+
+def test_a_quiet_download_prints_nothing(tiny, server, monkeypatch, capsys):
+    server.sends("/mnist.npz", tiny_npz())
+    use(monkeypatch, "mnist", f"{server.url}/mnist.npz")
+    assert_is_tiny(data.load("mnist", data="real", quiet=True), "mnist")
+    assert capsys.readouterr().out == ""
 
 
 def test_fashion_mnist_is_downloaded_to_where_keras_keeps_it(tiny, server, monkeypatch):

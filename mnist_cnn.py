@@ -14,13 +14,13 @@ RECIPES = {
     "default": {
         "about": "two convolutional blocks",
         "blocks": 2,
-        "filters": 32,
+        "filters": 24,
         "dropout": 0.5,
         "shift": 1,
         "epochs": 8,
         "batch_size": 128,
         "optimizer": "adam",
-        "learning_rate": 0.002,
+        "learning_rate": 0.004,
         "schedule": "cosine",
     },
 }

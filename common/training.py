@@ -18,6 +18,10 @@ from common.data import Dataset
 from common.options import UserError
 from common.runs import History, Run
 
+# Streams of random numbers, so that no two uses of a run's seed see the same ones. Stream 0 is the
+# seed alone, which splits the data.
+SHUFFLING, AUGMENTATION = 1, 2
+
 
 def train(
     model: keras.Model, dataset: Dataset, run: Run, augmentation: Augmentation | None = None
@@ -49,10 +53,14 @@ def train(
         model.fit(
             batches,
             epochs=args.epochs,
+            shuffle=False,  # Batches does, from its own seed; Keras would from the global state
             validation_data=validation,
             validation_batch_size=1000,
             verbose=1 if bar else 0,
-            callbacks=[Recorder(run, history, show=not bar)],
+            callbacks=[
+                keras.callbacks.LambdaCallback(on_epoch_begin=batches.start_epoch),
+                Recorder(run, history, show=not bar),
+            ],
         )
     history.seconds = time.perf_counter() - began
     return history
@@ -93,8 +101,16 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         self.images, self.labels = images, labels
         self.batch_size, self.seed, self.augmentation = batch_size, seed, augmentation
-        self.epoch = 0
-        self.order = self._shuffled()
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int, logs: dict | None = None) -> None:
+        """Shuffle for an epoch, counted from 0. Called by `fit`, as a callback.
+
+        Not PyDataset's own `on_epoch_end`, because Keras calls that once too often.
+        """
+        self.epoch = epoch
+        generator = np.random.default_rng((self.seed, SHUFFLING, epoch))
+        self.order = generator.permutation(len(self.images))
 
     def __len__(self) -> int:
         return math.ceil(len(self.images) / self.batch_size)
@@ -103,16 +119,9 @@ class Batches(keras.utils.PyDataset):
         chosen = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
         images = self.images[chosen]
         if self.augmentation:
-            generator = np.random.default_rng((self.seed, self.epoch, batch))
+            generator = np.random.default_rng((self.seed, AUGMENTATION, self.epoch, batch))
             images = self.augmentation(images, generator)
         return images, self.labels[chosen]
-
-    def on_epoch_end(self) -> None:
-        self.epoch += 1
-        self.order = self._shuffled()
-
-    def _shuffled(self) -> np.ndarray:
-        return np.random.default_rng((self.seed, self.epoch)).permutation(len(self.images))
 
 
 class Recorder(keras.callbacks.Callback):

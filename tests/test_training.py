@@ -1,6 +1,7 @@
 import argparse
 import math
 import os
+import random
 import signal
 
 import keras
@@ -79,23 +80,26 @@ class Witness(keras.Model):
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX cannot run eagerly")
-def test_fit_sees_every_image_once_an_epoch_in_an_order_of_its_own(small, tmp_path):
+def test_fit_shows_the_batches_of_each_epoch_in_their_order(small, tmp_path):
     small.train_images[:, 0, 0] = np.arange(COUNT) % 256
     model = Witness()
+    random.seed(99)  # which must make no difference
     train(model, small, make_run(tmp_path, epochs=3))
-    shown = np.concatenate(model.shown)
-    epochs = shown[-3 * COUNT :].reshape(3, COUNT)
-    for order in epochs:
+    shown = np.concatenate(model.shown)[-3 * COUNT :].reshape(3, COUNT)
+    batches = Batches(small.train_images, small.train_labels, 64, seed=3)
+    for epoch, order in enumerate(shown):
+        batches.start_epoch(epoch)
+        wanted = np.concatenate([batches[i][0][:, 0, 0] for i in range(len(batches))])
+        assert (order == wanted).all()
         assert (np.sort(order) == np.sort(np.arange(COUNT) % 256)).all()
-    assert (epochs[0] != epochs[1]).any() and (epochs[1] != epochs[2]).any()
+    assert (shown[0] != shown[1]).any() and (shown[1] != shown[2]).any()
 
 
 def test_batches_depend_on_seed_and_epoch_alone(small):
     def epoch(seed, number):
         vary = lambda images, generator: augment(images, generator, shift=2)  # noqa: E731
         batches = Batches(small.train_images, small.train_labels, 64, seed, vary)
-        for _ in range(number):
-            batches.on_epoch_end()
+        batches.start_epoch(number)
         return np.concatenate([batches[i][0] for i in range(len(batches))])
 
     assert len(epoch(1, 0)) == COUNT

@@ -2,6 +2,7 @@
 
 import sys
 from argparse import BooleanOptionalAction
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from common.augment import augment
@@ -29,10 +30,13 @@ RECIPES = {
         "learning_rate": 0.004,
         "schedule": "cosine",
     },
+    "quick": {"about": "a first look: two epochs", "epochs": 2},
 }
 
+AUGMENTATIONS = ("flip", "shift", "rotation", "zoom", "erase")
 
-def add_network_options(add):
+
+def add_network_options(add: Callable) -> None:
     """The options that only this script has."""
     add(
         "--blocks",
@@ -86,14 +90,15 @@ def add_network_options(add):
     )
 
 
-def build_model(blocks, filters, dropout):
+def build_model(blocks: int, filters: int, dropout: float):
     """The network: uint8 images (n, 28, 28) in, logits (n, 10) out."""
     from keras import Input, Sequential, layers
 
     model = Sequential(
         [Input((28, 28), dtype="uint8"), layers.Rescaling(1 / 255), layers.Reshape((28, 28, 1))]
     )
-    # The first block halves the image with strides instead of pooling, which takes half the time.
+    # The first block halves the image by its strides: pooling over a map as large as the image
+    # would cost more time than the convolution itself.
     model.add(layers.Conv2D(filters, 5, strides=2, padding="same", activation="relu"))
     for block in range(1, blocks):
         model.add(layers.Conv2D(filters * 2**block, 3, padding="same", activation="relu"))
@@ -105,7 +110,7 @@ def build_model(blocks, filters, dropout):
     return model
 
 
-def main(argv=()):
+def main(argv: Sequence[str] = ()) -> None:
     """Train, test and report as the options in `argv` say; in a notebook, `main()` will do."""
     args = parse(__file__, __doc__, RECIPES, add_network_options, argv)
     with one_line_errors(args.debug):
@@ -114,16 +119,9 @@ def main(argv=()):
         device = prepare()
         from common.training import train  # not before: it imports Keras, which takes seconds
 
-        augmentation = None
-        if args.augment:
-            augmentation = partial(
-                augment,
-                flip=args.flip,
-                shift=args.shift,
-                rotation=args.rotation,
-                zoom=args.zoom,
-                erase=args.erase,
-            )
+        strengths = {key: getattr(args, key) for key in AUGMENTATIONS}
+        wanted = args.augment and any(strengths.values())
+        augmentation = partial(augment, **strengths) if wanted else None
 
         with Experiment(args, dataset, device) as experiment:
             for run in experiment:

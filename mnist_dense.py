@@ -1,6 +1,7 @@
 """A fully connected network on MNIST."""
 
 import sys
+from collections.abc import Callable, Sequence
 
 from common.data import load
 from common.device import prepare, set_seed
@@ -20,10 +21,11 @@ RECIPES = {
         "learning_rate": 0.002,
         "schedule": "cosine",
     },
+    "quick": {"about": "a first look: two epochs", "epochs": 2},
 }
 
 
-def add_network_options(add):
+def add_network_options(add: Callable) -> None:
     """The options that only this script has."""
     add(
         "--hidden",
@@ -45,7 +47,7 @@ def add_network_options(add):
     )
 
 
-def build_model(hidden, activation, dropout):
+def build_model(hidden: Sequence[int], activation: str, dropout: float):
     """The network: uint8 images (n, 28, 28) in, logits (n, 10) out."""
     from keras import Input, Sequential, layers
 
@@ -59,7 +61,7 @@ def build_model(hidden, activation, dropout):
     return model
 
 
-def main(argv=()):
+def main(argv: Sequence[str] = ()) -> None:
     """Train, test and report as the options in `argv` say; in a notebook, `main()` will do."""
     args = parse(__file__, __doc__, RECIPES, add_network_options, argv)
     with one_line_errors(args.debug):

@@ -29,8 +29,13 @@ def prepare() -> Device:
 
     Raises UserError where the engine is not installed.
     """
-    # Only a default, because importing the backend is what prints most of the noise.
+    # Both must be set before the import: what TensorFlow logs later, and that JAX takes GPU memory
+    # as it needs it, as TensorFlow is told below.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    wanted = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if wanted not in GPU_FINDERS:
+        raise UserError(f"KERAS_BACKEND is {wanted!r}; it must be one of {', '.join(GPU_FINDERS)}")
     try:
         with quiet_stderr():
             import keras
@@ -45,6 +50,8 @@ def prepare() -> Device:
     if names:
         return Device(f"GPU {', '.join(names)}", f"{backend} found it", backend)
     name = f"CPU, {os.cpu_count()} cores"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return Device(name, "CUDA_VISIBLE_DEVICES allows no GPU", backend)
     if (card := nvidia_card()) is not None:
         advice = {
             "tensorflow": "pip install 'tensorflow[and-cuda]' (Linux, or WSL2 on Windows)",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import os
 import queue
+import ssl
 import sys
 import tempfile
 import threading
@@ -175,4 +176,6 @@ def _reason(error: Exception) -> str:
     """One line for `error`, without urllib's wrapping."""
     if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
         error = error.reason
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error}; on macOS run 'Install Certificates.command' in Python's folder"
     return " ".join(str(error).split()) or type(error).__name__

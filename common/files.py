@@ -23,7 +23,6 @@ from common.options import UserError
 
 CHUNK_BYTES = 1 << 20
 CONTAINER_BYTES = 1 << 16  # what gzip, zip and npy headers may add to the bytes they hold
-LARGEST_IDX = 1 << 26  # bytes: room for the largest original, no room for a gzip bomb
 
 # What the third byte of an IDX file says of its elements.
 IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -131,18 +130,6 @@ ORIGINALS = {
         ),
     ),
 }
-
-
-def read_idx(path: str | Path, limit: int = LARGEST_IDX) -> np.ndarray:
-    """The array in an IDX file, plain or gzip-compressed, whatever its name.
-
-    limit: the most bytes the uncompressed file may have; no more are read.
-    Raises DataFileError, naming the file, for anything else than one whole IDX array.
-    """
-    content = _read_bytes(path, limit)
-    if len(content) > limit:
-        raise DataFileError(path, f"holds more than {limit:,} bytes")
-    return parse_idx(content, path)
 
 
 def parse_idx(content: bytes | bytearray, path: str | Path = "IDX data") -> np.ndarray:

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ACTIVATIONS = (
     "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear "
     "log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus "
-    "softsign sparse_plus sparse_sigmoid sparsemax squareplus tanh tanh_shrink"
+    "softsign sparse_plus sparse_sigmoid sparsemax squareplus tanh tanh_shrink swish hard_swish"
 ).split()
 
 # The learning rate that an optimizer gets when it is chosen without one.
@@ -79,7 +79,7 @@ def parse(
     parser = OneLineParser(
         prog=Path(script).name,
         description=description,
-        epilog="recipes:\n" + "\n".join(f"  {n:<12}{r['about']}" for n, r in recipes.items()),
+        epilog="recipes:\n" + "\n".join(f"  {n:<12} {r['about']}" for n, r in recipes.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -88,17 +88,23 @@ def parse(
 
     # A recipe's values become the parser's defaults, so that explicit options override them.
     parser.set_defaults(**{**recipes["default"], "learning_rate": None})
-    recipe = recipes["default"] | recipes[parser.parse_known_args(argv)[0].recipe]
-    parser.set_defaults(**{**recipe, "learning_rate": None})
+    recipe = recipes[parser.parse_known_args(argv)[0].recipe]
+    options = [action.dest for action in parser._actions]
+    for key in recipe.keys() - {"about", *options}:
+        parser.error(f"the recipe sets {key!r}, which is no option{suggestion(key, options)}")
+    if "optimizer" not in recipe:
+        recipe = recipes["default"] | recipe
+    parser.set_defaults(**{**recipes["default"], **recipe, "learning_rate": None})
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         known = [name for action in parser._actions for name in action.option_strings]
         parser.error(f"no option {unknown[0]}{suggestion(unknown[0].split('=')[0], known)}")
     if args.learning_rate is None:
-        own = args.optimizer == recipe["optimizer"]
+        own = args.optimizer == recipe["optimizer"] and "learning_rate" in recipe
         args.learning_rate = recipe["learning_rate"] if own else OPTIMIZERS[args.optimizer]
     del args.about
     args.script = Path(script).stem
+    args.command_line = [Path(script).name, *argv]
     args.started = datetime.now().astimezone()
     return args
 
@@ -217,12 +223,13 @@ def suggestion(word: str, known: Sequence[str]) -> str:
 def one_of(kind: str, known: Sequence[str]) -> Callable[[str], str]:
     """A check that a word is known, which suggests the nearest one when it is not."""
 
+    spellings = {word.lower(): word for word in known}
+
     def check(text: str) -> str:
-        text = text.lower()
-        if text not in known:
+        if text.lower() not in spellings:
             hint = suggestion(text, list(known)) or f"; there are {', '.join(known)}"
             raise argparse.ArgumentTypeError(f"no {kind} named {text!r}{hint}")
-        return text
+        return spellings[text.lower()]
 
     return check
 
@@ -269,7 +276,7 @@ def layer_sizes(text: str) -> tuple[int, ...]:
 
 
 def run_name(text: str) -> str:
-    """A name that is safe as a folder on every system."""
+    """A name that is safe as a folder on every system, and not `latest`, which tools understand."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", text) or text.endswith("."):
         raise argparse.ArgumentTypeError(
             f"use up to 80 letters, digits, '-', '_' and '.', starting with a letter or digit, "

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
 
+from common.augment import Augmentation
 from common.data import Dataset
 from common.options import Interrupted
-from common.runs import Experiment, History, Run, beside
+from common.runs import Experiment, History, Run, beside, stop_requests
 
 
 def report(
@@ -21,18 +21,27 @@ def report(
     model,
     dataset: Dataset,
     history: History,
-    augmentation: Callable | None = None,
+    augmentation: Augmentation | None = None,
 ) -> None:
     """Test `model` and leave in the run's folder all that it should keep.
 
     The model is one of Keras's whose outputs are logits (n, 10). The test set is used here and
-    nowhere else. A figure that cannot be drawn is a warning: the numbers are safe by then.
+    nowhere else. A figure that cannot be drawn is a warning: the numbers are safe by then. Ctrl-C
+    waits until all is saved.
     """
+    with stop_requests(history):
+        test_and_save(run, model, dataset, history)
+        draw_all(run, dataset, history, augmentation)
+
+
+def test_and_save(run: Run, model, dataset: Dataset, history: History) -> None:
+    """Write metrics.json and model.keras, and history.csv again."""
+    run.write_history(history)
+    stopped_early = history.stopped is not None and len(history.rows) < run.args.epochs
     began = time.perf_counter()
     logits = model.predict(dataset.test_images, batch_size=1000, verbose=0)
     seconds = time.perf_counter() - began
     counts = count_confusions(dataset.test_labels, logits.argmax(axis=1))
-    run.history = history
     run.metrics = {
         "dataset": dataset.title,
         "rendered": dataset.rendered,
@@ -40,7 +49,7 @@ def report(
         "test_loss": cross_entropy(logits, dataset.test_labels),
         "parameters": model.count_params(),
         "epochs": len(history.rows),
-        "stopped_early": history.stopped is not None,
+        "stopped_early": stopped_early,
         "seconds": {
             "data": round(dataset.seconds, 3),
             "training": round(history.seconds, 3),
@@ -56,16 +65,20 @@ def report(
     with beside(run.folder / "model.keras") as partial:
         model.save(partial)
 
-    from common import plotting  # not at the top: --help need not wait for matplotlib
 
-    title = figure_title(run, dataset.title, f"{run.metrics['test_accuracy']:.2%}")
+def draw_all(
+    run: Run, dataset: Dataset, history: History, augmentation: Augmentation | None
+) -> None:
+    """Draw every figure of a single run."""
     run.handicaps = ["dropout"] if run.args.dropout else []
     run.handicaps += ["augmentation"] if augmentation else []
-    draw(run, "curves.png", plotting.curves, [history], dataset.name, title, run.handicaps)
-    draw(run, "confusion_matrix.png", plotting.confusion_matrix, counts, dataset.class_names, title)
+    counts = np.array(run.metrics["confusion_matrix"])
+    title = figure_title(run, dataset.title, f"{run.metrics['test_accuracy']:.2%}")
+    draw(run, "curves", [history], dataset.name, title, run.handicaps)
+    draw(run, "confusion_matrix", counts, dataset.class_names, title)
     if augmentation:
         title = figure_title(run, dataset.title)
-        draw(run, "augmentation.png", plotting.augmentation, dataset, augmentation, run.seed, title)
+        draw(run, "augmentation", dataset, augmentation, run.seed, title)
 
 
 def finish(experiment: Experiment) -> None:
@@ -73,45 +86,50 @@ def finish(experiment: Experiment) -> None:
 
     Raises Interrupted at the end where training was stopped early.
     """
-    run, runs = experiment.overview, experiment.runs
-    accuracies = [each.metrics["test_accuracy"] for each in runs]
-    losses = [each.metrics["test_loss"] for each in runs]
-    accuracy = f"{mean(accuracies):.2%}"
-    if len(runs) > 1:
-        accuracy += f" ± {stdev(accuracies):.2%}"
-        run.metrics = {
-            "dataset": experiment.dataset.title,
-            "rendered": experiment.dataset.rendered,
-            "seeds": [each.seed for each in runs],
-            "test_accuracy": mean(accuracies),
-            "test_accuracy_sd": stdev(accuracies),
-            "test_accuracies": accuracies,
-            "test_loss": mean(losses),
-            "test_loss_sd": stdev(losses),
-            "training_seconds": mean(each.metrics["seconds"]["training"] for each in runs),
-        }
-        run.write_json("metrics.json", run.metrics)
-        title = figure_title(run, experiment.dataset.title, f"{accuracy} ({len(runs)} seeds)")
-        from common import plotting
-
-        histories = [each.history for each in runs]
-        name, handicaps = experiment.dataset.name, runs[0].handicaps
-        draw(run, "curves.png", plotting.curves, histories, name, title, handicaps)
-
-    elapsed = (datetime.now().astimezone() - run.args.started).total_seconds()
-    training = sum(each.metrics["seconds"]["training"] for each in runs)
-    if run.args.show:
-        show(experiment.folder / "curves.png")
+    dataset, args, runs = experiment.dataset, experiment.args, experiment.runs
     stopped = runs[-1].history.stopped
+    # A run that was stopped early says nothing about the recipe, unless it is all there is.
+    whole = [run for run in runs if not run.metrics["stopped_early"]] or runs
+    accuracies = [run.metrics["test_accuracy"] for run in whole]
+    losses = [run.metrics["test_loss"] for run in whole]
+    accuracy, over = f"{mean(accuracies):.2%}", ""
+    if len(whole) > 1:
+        accuracy += f" ± {stdev(accuracies):.2%}"
+        over = f" (mean ± standard deviation over {len(whole)} seeds)"
+    if args.repeats > 1:
+        overview = experiment.overview
+        overview.write_json("metrics.json", summary(dataset, whole))
+        title = figure_title(overview, dataset.title, f"{accuracy} ({len(whole)} seeds)")
+        histories = [run.history for run in whole]
+        draw(overview, "curves", histories, dataset.name, title, whole[0].handicaps)
+
+    elapsed = (datetime.now().astimezone() - args.started).total_seconds()
+    training = sum(run.metrics["seconds"]["training"] for run in runs)
     if stopped:
         print(f"stopped after {len(runs[-1].history.rows)} whole epochs; what there was is saved")
-    over = f" (mean ± standard deviation over {len(runs)} seeds)" if len(runs) > 1 else ""
-    on = f" on {experiment.dataset.title}" if experiment.dataset.rendered else ""
+    on = f" on {dataset.title}" if dataset.rendered else ""
     print(f"test accuracy {accuracy}, loss {mean(losses):.4f}{over}{on}")
     print(f"{elapsed:.0f} s in all, {training:.0f} s of it training")
     print(f"results in {experiment.folder}", flush=True)
+    if args.show:
+        show(experiment.folder / "curves.png")
     if stopped:
         raise Interrupted(128 + stopped)
+
+
+def summary(dataset: Dataset, runs: list[Run]) -> dict:
+    """What several seeds give together; standard deviations are None for a single one."""
+    result = {"dataset": dataset.title, "rendered": dataset.rendered}
+    result["seeds"] = [run.seed for run in runs]
+    for name in ("test_accuracy", "test_loss"):
+        values = [run.metrics[name] for run in runs]
+        result |= {
+            name: mean(values),
+            f"{name}_sd": stdev(values) if len(values) > 1 else None,
+            f"{name}_of_each": values,
+        }
+    result["training_seconds"] = mean(run.metrics["seconds"]["training"] for run in runs)
+    return result
 
 
 def count_confusions(labels: np.ndarray, predicted: np.ndarray, classes: int = 10) -> np.ndarray:
@@ -162,14 +180,16 @@ def figure_title(run: Run, dataset_title: str, accuracy: str | None = None) -> s
     return " · ".join(parts + ([f"test accuracy {accuracy}"] if accuracy else []))
 
 
-def draw(run: Run, name: str, plot: Callable, *numbers) -> None:
-    """Save what `plot(*numbers)` draws; when that fails, warn and go on."""
+def draw(run: Run, name: str, *numbers) -> None:
+    """Save as `<name>.png` what the function of that name draws; when it fails, warn and go on."""
     try:
-        figure = plot(*numbers)
-        with beside(run.folder / name) as partial:
+        from common import plotting  # not at the top: --help need not wait for matplotlib
+
+        figure = getattr(plotting, name)(*numbers)
+        with beside(run.folder / f"{name}.png") as partial:
             figure.savefig(partial, dpi=100)
     except Exception as error:
-        print(f"warning: {name} could not be drawn: {error}", file=sys.stderr)
+        print(f"warning: {name}.png could not be drawn: {error}", file=sys.stderr)
 
 
 def show(picture: Path) -> None:

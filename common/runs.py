@@ -14,8 +14,10 @@ import itertools
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -63,6 +65,14 @@ class Run:
     metrics: dict | None = None  # after testing
     handicaps: list[str] = field(default_factory=list)  # what makes training look worse
 
+    def mark(self, text: str) -> None:
+        """Mark the folder as unfinished, and say why."""
+        write_atomically(self.folder / MARKER, f"{text}\n".encode())
+
+    def unmark(self) -> None:
+        """All is well with the folder."""
+        (self.folder / MARKER).unlink(missing_ok=True)
+
     def write_json(self, name: str, content: dict) -> None:
         """Write a JSON file of the folder, whole or not at all."""
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
@@ -80,6 +90,31 @@ class Run:
         """Print progress, unless --quiet."""
         if not self.args.quiet:
             print(line, flush=True)
+
+
+@contextlib.contextmanager
+def stop_requests(history: History) -> Iterator[None]:
+    """Note the first Ctrl-C or SIGTERM in `history.stopped` instead of ending at once.
+
+    A second one ends at once. Only a process's main thread can be asked this way.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, frame: object) -> None:
+        if history.stopped:
+            raise KeyboardInterrupt
+        history.stopped = number
+        print("\nstopping as soon as all is saved (again: at once)", file=sys.stderr, flush=True)
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, note) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 def read_history(folder: Path) -> History:
@@ -138,8 +173,8 @@ class Experiment:
         if dataset.rendered:
             name += "-rendered"
         self.folder = create_folder(script_folder(args), name, numbered=args.name is None)
-        self._mark(f"started {args.started.isoformat(' ', 'seconds')} by process {os.getpid()}")
         self.overview = Run(self.folder, args, args.seed, device)
+        self.overview.mark(self._started())
         self.overview.write_json("config.json", self._config())
         self.overview.say(f"data: {dataset.title} from {dataset.source}")
         self.overview.say(f"device: {device.name} ({device.reason})")
@@ -151,37 +186,47 @@ class Experiment:
             run = self.overview
             if self.args.repeats > 1:
                 run = Run(create_folder(self.folder, f"seed-{seed}"), self.args, seed, self.device)
+                run.mark(self._started())
                 run.write_json("config.json", self._config() | {"seed": seed, "repeats": 1})
                 run.say(f"seed {seed}")
             self.runs.append(run)
             yield run
             if run.history.stopped:
                 return
+            if run is not self.overview:
+                run.unmark()
 
     def __enter__(self) -> Experiment:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
         if kind is None:
-            (self.folder / MARKER).unlink(missing_ok=True)
-        elif isinstance(error, Interrupted):
-            self._mark("stopped before its last epoch; all that it had reached is here")
-        else:
-            self._mark(f"ended by {kind.__name__}: {error}")
+            self.overview.unmark()
+            return
+        text = "stopped on request; all that it had reached is here"
+        if not isinstance(error, Interrupted):
+            text = f"ended by {kind.__name__}: {error}"
+        # On a full disk the first mark stays, and the error that is under way is the one to tell.
+        with contextlib.suppress(UserError):
+            self.overview.mark(text)
 
-    def _mark(self, text: str) -> None:
-        write_atomically(self.folder / MARKER, f"{text}\n".encode())
+    def _started(self) -> str:
+        return f"started {self.args.started.isoformat(' ', 'seconds')} by process {os.getpid()}"
 
     def _settings(self) -> str:
-        untold = "recipe script started data data_dir name results_dir repeats show quiet debug"
+        untold = "recipe script started command_line data data_dir name results_dir repeats show "
+        untold += "quiet debug"
         words = []
         for key, value in vars(self.args).items():
-            key = key.replace("_", "-")
-            if key.replace("-", "_") in untold.split() or value is True:
+            if key in untold.split():
                 continue
             if isinstance(value, tuple):
                 value = ",".join(map(str, value))
-            words.append(f"no {key}" if value is False else f"{key} {value}")
+            word = key.replace("_", " ")
+            if isinstance(value, bool):
+                words.append(word if value else f"no {word}")
+            else:
+                words.append(f"{word} {value}")
         return ", ".join(words)
 
     def _config(self) -> dict:
@@ -204,14 +249,16 @@ class Experiment:
             "platform": platform.platform(),
             "versions": versions,
             "started": self.args.started.isoformat(timespec="seconds"),
-            "command_line": sys.argv,
             "git_commit": git_commit(),
         }
 
 
 def script_folder(args: argparse.Namespace) -> Path:
     """Where all runs of a script are kept."""
-    return args.results_dir.expanduser().resolve() / args.script
+    folder = args.results_dir
+    with contextlib.suppress(RuntimeError):  # "~nobody" is then a name like any other
+        folder = folder.expanduser()
+    return folder.resolve() / args.script
 
 
 def check_results_folder(args: argparse.Namespace) -> None:
@@ -244,7 +291,10 @@ def create_folder(parent: Path, name: str, numbered: bool = False) -> Path:
 
 def git_commit() -> str | None:
     """The commit that is checked out, with `-dirty` after changes, or None outside git."""
+    if not (REPOSITORY / ".git").exists():
+        return None
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40"]
+    command += ["--exclude", "*"]  # the commit itself, not the nearest tag
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
         return answer.stdout.strip()

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -16,7 +12,7 @@ import numpy as np
 from common.augment import Augmentation
 from common.data import Dataset
 from common.options import UserError
-from common.runs import History, Run
+from common.runs import History, Run, stop_requests
 
 # Streams of random numbers, so that no two uses of a run's seed see the same ones. Stream 0 is the
 # seed alone, which splits the data.
@@ -47,7 +43,8 @@ def train(
 
     # Keras's progress bar redraws its line, which only a terminal can show.
     bar = sys.stdout.isatty() and not args.quiet
-    history = History()
+    run.history = history = History()
+    run.write_history(history)
     began = time.perf_counter()
     with stop_requests(history):
         model.fit(
@@ -142,13 +139,14 @@ class Recorder(keras.callbacks.Callback):
         self.seconds = time.perf_counter() - self.began
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if self.history.stopped:
+        if self.model.stop_training:
             return  # the epoch was cut short, so its numbers stand for nothing
-        if not math.isfinite(logs["loss"]):
-            raise UserError(
-                f"the loss became {logs['loss']} in epoch {epoch + 1}: lower --learning-rate "
-                f"(it was {self.run.args.learning_rate:g}); {self.run.folder} has what came before"
-            )
+        for loss in (logs["loss"], logs.get("val_loss", 0)):
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"the loss became {loss} in epoch {epoch + 1}: lower --learning-rate (it was "
+                    f"{self.run.args.learning_rate:g}); earlier epochs are in {self.run.folder}"
+                )
         row = {
             "epoch": epoch + 1,
             "seconds": round(self.seconds or time.perf_counter() - self.began, 3),
@@ -159,9 +157,14 @@ class Recorder(keras.callbacks.Callback):
             "validation_accuracy": float(logs.get("val_accuracy", math.nan)),
         }
         self.history.rows.append(row)
-        self.run.write_history(self.history)
+        try:
+            self.run.write_history(self.history)
+        except UserError as error:  # worth a warning, not the training: it is written again later
+            print(f"warning: {error}", file=sys.stderr)
         if self.show:
             self.run.say(epoch_line(row, self.params["epochs"]))
+        if self.history.stopped:
+            self.model.stop_training = True
 
 
 def epoch_line(row: dict[str, float], epochs: int) -> str:
@@ -176,28 +179,3 @@ def epoch_line(row: dict[str, float], epochs: int) -> str:
             f"accuracy {row['validation_accuracy']:.2%}"
         )
     return line
-
-
-@contextlib.contextmanager
-def stop_requests(history: History) -> Iterator[None]:
-    """Note the first Ctrl-C or SIGTERM in `history.stopped` instead of ending at once.
-
-    A second one ends at once. Only a process's main thread can be asked this way.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def note(number: int, frame: object) -> None:
-        if history.stopped:
-            raise KeyboardInterrupt
-        history.stopped = number
-        print("\nstopping after this batch (again: at once) ...", file=sys.stderr, flush=True)
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, note) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)

@@ -11,8 +11,16 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPTS = ("mnist_dense", "mnist_cnn", "fashion_cnn_augment")
 
 needs_real_data = pytest.mark.skipif(
-    "MNIST_DATA_DIR" not in os.environ, reason="MNIST_DATA_DIR does not say where the data is"
+    not os.environ.get("MNIST_DATA_DIR"), reason="MNIST_DATA_DIR does not say where the data is"
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def font_cache():
+    """Let matplotlib list the fonts now: the first time it may warn that this takes a while."""
+    import matplotlib.font_manager
+
+    return matplotlib.font_manager.fontManager
 
 
 def run_script(script: str, *options: object, repository: Path = REPOSITORY, **keywords):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import needs_real_data
 
 from common import data, download
 from common.files import ORIGINALS, DataFileError, KnownFile, Original
@@ -31,7 +32,6 @@ FILES = (
 NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
 NAMES = ("mnist", "fashion_mnist")
 REAL = os.environ.get("MNIST_DATA_DIR")
-needs_real_data = pytest.mark.skipif(not REAL, reason="MNIST_DATA_DIR is not set")
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

@@ -20,17 +20,47 @@ def parse(script, *argv):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_recipes_name_options_only_and_explicit_options_override_them(script):
+def test_every_recipe_can_be_chosen_and_overridden(script):
     recipes = importlib.import_module(script).RECIPES
-    known = vars(parse(script))
+    assert len(recipes) > 1
     for name, recipe in recipes.items():
-        assert set(recipe) - {"about"} <= set(known), name
         args = parse(script, "--recipe", name)
-        assert args.epochs == recipe.get("epochs", recipes["default"]["epochs"])
-        assert args.learning_rate == recipe.get(
-            "learning_rate", recipes["default"]["learning_rate"]
-        )
+        wanted = recipes["default"] | recipe
+        assert args.recipe == name
+        assert (args.epochs, args.learning_rate) == (wanted["epochs"], wanted["learning_rate"])
         assert parse(script, "--epochs", "77", "--recipe", name).epochs == 77
+
+
+def parse_recipe(recipe, *argv):
+    """The options of mnist_dense when it also has this recipe, named Mine."""
+    from common import options
+
+    module = importlib.import_module("mnist_dense")
+    recipes = module.RECIPES | {"Mine": {"about": "a test's own"} | recipe}
+    argv = ("--recipe", "mine", *argv)
+    return options.parse(module.__file__, "", recipes, module.add_network_options, argv)
+
+
+def test_a_recipe_is_chosen_whatever_its_capitals():
+    assert parse_recipe({"epochs": 3}).recipe == "Mine"
+
+
+def test_a_recipe_with_an_option_that_does_not_exist_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        parse_recipe({"epoch": 3})
+    assert "'epoch', which is no option; did you mean epochs?" in capsys.readouterr().err
+
+
+def test_a_recipe_that_changes_the_optimizer_gets_its_usual_rate():
+    assert parse_recipe({"optimizer": "sgd"}).learning_rate == OPTIMIZERS["sgd"]
+    assert parse_recipe({"optimizer": "sgd", "learning_rate": 7}).learning_rate == 7
+    rate = parse("mnist_dense").learning_rate
+    assert parse_recipe({"optimizer": "sgd"}, "--optimizer", "lion").learning_rate != rate
+
+
+def test_digits_are_never_mirrored():
+    assert "flip" in vars(parse("fashion_cnn_augment"))
+    assert "flip" not in vars(parse("mnist_cnn"))
 
 
 def test_an_optimizer_chosen_without_a_rate_gets_its_usual_one():
@@ -101,12 +131,12 @@ def test_checks_accept_their_bounds():
 
 def test_the_activations_are_those_of_keras():
     import keras
-    from keras.src.activations import ALL_OBJECTS
+    from keras.src.activations import ALL_OBJECTS_DICT
 
     for name in ACTIVATIONS:
         assert keras.activations.get(name) is not None
     # An older Keras may lack some, but none of Keras's may be missing here.
-    assert {f.__name__ for f in ALL_OBJECTS} <= {*ACTIVATIONS, "glu", "threshold"}
+    assert set(ALL_OBJECTS_DICT) <= {*ACTIVATIONS, "glu", "threshold"}
 
 
 def test_every_optimizer_is_one_of_keras():
@@ -130,7 +160,7 @@ def test_help_and_errors_answer_within_a_second_of_cpu_time(script, option, stat
 
 def test_help_lists_recipes_with_a_line_each():
     answer = run_script("mnist_cnn", "--help").stdout
-    assert "recipes:\n  default " in answer
+    assert "recipes:\n  default " in answer and "\n  quick " in answer
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -2,7 +2,7 @@ import argparse
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timezone
 
 import numpy as np
 import pytest
@@ -32,7 +32,8 @@ def options(folder, **changes):
         "seed": 3,
         "repeats": 1,
         "quiet": True,
-        "started": datetime(2026, 11, 21, 9, 30, 0),
+        "command_line": ["mnist_dense.py"],
+        "started": datetime(2026, 11, 21, 9, 30, 0, tzinfo=timezone.utc),
         "hidden": (32, 16),
     }
     return argparse.Namespace(**values | changes)
@@ -151,7 +152,7 @@ def test_config_holds_what_ran(tmp_path):
     assert config["fingerprint"] == "0" * 64
     assert config["device"] == "CPU, 2 cores"
     assert config["versions"]["numpy"] == np.__version__
-    assert config["started"] == "2026-11-21T09:30:00"
+    assert config["started"] == "2026-11-21T09:30:00+00:00"
 
 
 def test_repeats_are_runs_in_folders_of_their_seeds_until_one_is_stopped(tmp_path):

@@ -127,6 +127,32 @@ def test_real_data_that_is_nowhere_is_one_line(tmp_path):
     assert answer.stdout.count("downloading") == 2
 
 
+def test_without_data_and_network_the_stand_ins_are_announced(tmp_path):
+    """And the options that the other runs here leave alone."""
+    environment = os.environ | {"KERAS_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9"}
+    environment |= {"http_proxy": "http://127.0.0.1:9", "TMPDIR": str(tmp_path)}
+    environment.pop("MNIST_DATA_DIR", None)
+    if (REPOSITORY / "datasets").exists():
+        pytest.skip("there is a datasets/ folder here")
+    options = ("--epochs", 1, "--no-augment", "--validation", 0, "--quiet")
+    answer = run_script(
+        "fashion_cnn_augment", *options, "--results-dir", tmp_path / "results", env=environment
+    )
+    assert answer.returncode == 0
+    assert "THIS IS NOT FASHION-MNIST" in answer.stderr
+    assert len(answer.stdout.splitlines()) == 3 and "rendered" in answer.stdout.splitlines()[-1]
+    folder = only_run(tmp_path / "results", "fashion_cnn_augment")
+    assert {path.name for path in folder.iterdir()} == FILES
+    with (folder / "history.csv").open() as file:
+        assert [row["validation_accuracy"] for row in csv.DictReader(file)] == ["nan"]
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    answer = run_script("mnist_cnn", "--data-dir", tmp_path / "nowhere", "--debug")
+    assert answer.returncode == 1
+    assert "Traceback" in answer.stderr and "UserError" in answer.stderr
+
+
 def test_a_data_folder_without_data_is_one_line(tmp_path):
     answer = run_script("mnist_cnn", "--data-dir", tmp_path / "nowhere")
     assert "nowhere" in one_line(answer, 1)
@@ -147,7 +173,7 @@ def test_a_loss_that_is_no_number_is_one_line_and_keeps_the_folder(tmp_path):
     answer = run_script("mnist_dense", *SHORT, *options)
     assert "in epoch 1: lower --learning-rate" in one_line(answer, 1)
     folder = only_run(tmp_path, "mnist_dense")
-    assert "nan" in (folder / MARKER).read_text()
+    assert "the loss became" in (folder / MARKER).read_text()
 
 
 @posix_only

@@ -1,0 +1,36 @@
+"""The networks of the scripts, their parameters counted by hand."""
+
+from itertools import pairwise
+
+import pytest
+
+import fashion_cnn_augment
+import mnist_cnn
+import mnist_dense
+
+
+def test_the_dense_network():
+    model = mnist_dense.build_model((512, 256), "tanh", 0.3)
+    assert model.output_shape == (None, 10)
+    assert model.count_params() == (784 + 1) * 512 + (512 + 1) * 256 + (256 + 1) * 10
+
+
+@pytest.mark.parametrize(
+    ("script", "units", "sides"),
+    [
+        # The side of the last feature map: 28 -> 12 -> 10 pooled to 5 -> 2 -> 1
+        (mnist_cnn, 128, (12, 5, 2, 1)),
+        # 28 -> 14 -> 7 -> 3 -> 1
+        (fashion_cnn_augment, 256, (14, 7, 3, 1)),
+    ],
+)
+@pytest.mark.parametrize("blocks", [1, 2, 3, 4])
+def test_the_convolutional_networks(script, units, sides, blocks):
+    model = script.build_model(blocks, 8, 0.5)
+    filters = [8, 16, 32, 64][:blocks]
+    wanted = (25 + 1) * 8
+    wanted += sum((9 * a + 1) * b for a, b in pairwise(filters))
+    flat = sides[blocks - 1] ** 2 * filters[-1]
+    wanted += (flat + 1) * units + (units + 1) * 10
+    assert model.output_shape == (None, 10)
+    assert model.count_params() == wanted

@@ -1,4 +1,8 @@
-"""A convolutional network on Fashion-MNIST, with augmented training images."""
+"""A convolutional network on Fashion-MNIST, with augmented training images.
+
+Measured: 91.85 ± 0.09 % test accuracy over seeds 1 to 5, about 105 s for the whole process on two
+CPU cores (TensorFlow 2.21, 2026-11-21).
+"""
 
 import sys
 from argparse import BooleanOptionalAction

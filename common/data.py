@@ -178,7 +178,7 @@ def _render(name: str) -> Dataset:
     arrays = render(name, seed=0)
     sha256s = [hashlib.sha256(idx_header(a.shape) + a.tobytes()).hexdigest() for a in arrays]
     title = f"{ORIGINALS[name].title} (rendered)"
-    return _dataset(name, title, arrays, "rendered, seed 0", _fingerprint(sha256s))
+    return _dataset(name, title, arrays, "common/rendered.py, seed 0", _fingerprint(sha256s))
 
 
 def _warn_of_rendered(name: str, error: Exception) -> None:

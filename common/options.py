@@ -88,20 +88,21 @@ def parse(
 
     # A recipe's values become the parser's defaults, so that explicit options override them.
     parser.set_defaults(**{**recipes["default"], "learning_rate": None})
-    recipe = recipes[parser.parse_known_args(argv)[0].recipe]
+    chosen = recipes[parser.parse_known_args(argv)[0].recipe]
     options = [action.dest for action in parser._actions]
-    for key in recipe.keys() - {"about", *options}:
+    for key in chosen.keys() - {"about", *options}:
         parser.error(f"the recipe sets {key!r}, which is no option{suggestion(key, options)}")
-    if "optimizer" not in recipe:
-        recipe = recipes["default"] | recipe
-    parser.set_defaults(**{**recipes["default"], **recipe, "learning_rate": None})
+    recipe = recipes["default"] | chosen
+    if "optimizer" in chosen:  # then the default's rate is for another one
+        recipe["learning_rate"] = chosen.get("learning_rate")
+    parser.set_defaults(**{**recipe, "learning_rate": None})
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         known = [name for action in parser._actions for name in action.option_strings]
         parser.error(f"no option {unknown[0]}{suggestion(unknown[0].split('=')[0], known)}")
     if args.learning_rate is None:
-        own = args.optimizer == recipe["optimizer"] and "learning_rate" in recipe
-        args.learning_rate = recipe["learning_rate"] if own else OPTIMIZERS[args.optimizer]
+        own = recipe["learning_rate"] if args.optimizer == recipe["optimizer"] else None
+        args.learning_rate = own or OPTIMIZERS[args.optimizer]
     del args.about
     args.script = Path(script).stem
     args.command_line = [Path(script).name, *argv]

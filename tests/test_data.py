@@ -457,6 +457,14 @@ def test_keras_caches_without_home_or_with_one_that_is_a_file(tiny, monkeypatch)
     assert data.load("mnist").rendered
 
 
+@pytest.mark.parametrize("compress", [True, False])
+def test_compression_goes_by_content_not_by_name(tiny, compress):
+    folder = write(tiny / "mine", tiny_files("mnist"), compress)
+    for path in list(folder.iterdir()):
+        path.rename(path.with_suffix("") if compress else path.with_name(f"{path.name}.gz"))
+    assert_is_tiny(data.load("mnist", data_dir=folder), "mnist")
+
+
 # Real, rendered or either
 
 

@@ -5,16 +5,17 @@ CPU cores (TensorFlow 2.21, 2026-11-21).
 """
 
 import sys
-from argparse import BooleanOptionalAction
+from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from common.augment import augment
+from common.augment import Augmentation, augment, keras_generator
 from common.data import load
 from common.device import prepare, set_seed
-from common.options import number, one_line_errors, parse, whole_number
+from common.options import number, one_line_errors, one_of, parse, whole_number
 from common.report import finish, report
 from common.runs import Experiment, check_results_folder
+from common.training import train
 
 RECIPES = {
     "default": {
@@ -23,6 +24,7 @@ RECIPES = {
         "filters": 24,
         "dropout": 0.5,
         "augment": True,
+        "augmenter": "numpy",
         "flip": True,
         "shift": 0,
         "rotation": 0,
@@ -35,6 +37,13 @@ RECIPES = {
         "schedule": "cosine",
     },
     "quick": {"about": "a first look: two epochs", "epochs": 2},
+    "image_data_generator": {
+        "about": "mirrored, moved, turned and zoomed by Keras's own ImageDataGenerator",
+        "augmenter": "keras",
+        "shift": 1,
+        "rotation": 5,
+        "zoom": 0.05,
+    },
 }
 
 AUGMENTATIONS = ("flip", "shift", "rotation", "zoom", "erase")
@@ -62,6 +71,12 @@ def add_network_options(add: Callable) -> None:
     )
     add(
         "--no-augment", dest="augment", action="store_false", help="train on the images as they are"
+    )
+    add(
+        "--augmenter",
+        type=one_of("augmenter", ("numpy", "keras")),
+        metavar="NAME",
+        help="numpy: ours, on whole batches; keras: ImageDataGenerator (%(default)s)",
     )
     add(
         "--flip",
@@ -114,24 +129,29 @@ def build_model(blocks: int, filters: int, dropout: float):
     return model
 
 
+def choose_augmentation(args: Namespace) -> Augmentation | None:
+    """What varies each batch of training images, or None."""
+    strengths = {key: getattr(args, key) for key in AUGMENTATIONS}
+    if not args.augment or not any(strengths.values()):
+        return None
+    if args.augmenter == "keras":
+        return keras_generator(**strengths)
+    return partial(augment, **strengths)
+
+
 def main(argv: Sequence[str] = ()) -> None:
     """Train, test and report as the options in `argv` say; in a notebook, `main()` will do."""
     args = parse(__file__, __doc__, RECIPES, add_network_options, argv)
     with one_line_errors(args.debug):
         check_results_folder(args)
         dataset = load("fashion_mnist", args.data, args.data_dir, args.quiet)
-        device = prepare()
-        from common.training import train  # not before: it imports Keras, which takes seconds
-
-        strengths = {key: getattr(args, key) for key in AUGMENTATIONS}
-        wanted = args.augment and any(strengths.values())
-        augmentation = partial(augment, **strengths) if wanted else None
-
-        with Experiment(args, dataset, device) as experiment:
+        with Experiment(args, dataset, prepare()) as experiment:
             for run in experiment:
+                args = run.args
                 set_seed(run.seed)
-                split = dataset.split(args.validation, run.seed)
+                split = dataset.split(args.validation, run.seed, args.images)
                 model = build_model(args.blocks, args.filters, args.dropout)
+                augmentation = choose_augmentation(args)
                 history = train(model, split, run, augmentation)
                 report(run, model, split, history, augmentation)
             finish(experiment)

@@ -5,23 +5,27 @@ CPU cores (TensorFlow 2.21, 2026-11-21).
 """
 
 import sys
+from argparse import BooleanOptionalAction
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from common.augment import augment
 from common.data import load
 from common.device import prepare, set_seed
-from common.options import number, one_line_errors, parse, whole_number
+from common.options import number, one_line_errors, one_of, parse, whole_number
 from common.report import finish, report
 from common.runs import Experiment, check_results_folder
+from common.training import train
 
 RECIPES = {
     "default": {
         "about": "two convolutional blocks",
+        "network": "strided",
         "blocks": 2,
         "filters": 24,
         "dropout": 0.5,
         "shift": 1,
+        "rescale": True,
         "epochs": 8,
         "batch_size": 128,
         "optimizer": "adam",
@@ -29,11 +33,59 @@ RECIPES = {
         "schedule": "cosine",
     },
     "quick": {"about": "a first look: two epochs", "epochs": 2},
+    "pooled": {
+        "about": "the textbooks' network: convolution, pooling, convolution, pooling, dropout",
+        "network": "pooled",
+        "filters": 32,
+        "shift": 0,
+        "epochs": 12,
+        "learning_rate": 0.002,
+    },
+    "pooled_three": {
+        "about": "the same with a third convolution and pooling",
+        "network": "pooled",
+        "blocks": 3,
+        "filters": 32,
+        "shift": 0,
+        "epochs": 12,
+        "learning_rate": 0.002,
+    },
+    "depth": {
+        "about": "one to four convolutions, each pooled, with nothing against overfitting",
+        "network": "pooled",
+        "blocks": [1, 2, 3, 4],
+        "filters": 16,
+        "dropout": 0,
+        "shift": 0,
+        "epochs": 12,
+        "learning_rate": 0.002,
+        "schedule": "constant",
+    },
+    "unscaled": {
+        "about": "two convolutions and one pooling on pixels from 0 to 255",
+        "network": "two_convolutions",
+        "dropout": 0,
+        "shift": 0,
+        "rescale": False,
+        "epochs": 10,
+        "batch_size": 32,
+        "learning_rate": 0.001,
+        "schedule": "constant",
+    },
 }
+
+
+NETWORKS = ("strided", "pooled", "two_convolutions")
 
 
 def add_network_options(add: Callable) -> None:
     """The options that only this script has."""
+    add(
+        "--network",
+        type=one_of("network", NETWORKS),
+        metavar="NAME",
+        help=f"{', '.join(NETWORKS)}: see build_model (%(default)s)",
+    )
     add(
         "--blocks",
         type=whole_number(1, 4),
@@ -58,24 +110,47 @@ def add_network_options(add: Callable) -> None:
         metavar="SHARE",
         help="share of the values dropped before the last layer (%(default)s)",
     )
+    add(
+        "--rescale",
+        action=BooleanOptionalAction,
+        help="feed pixels between 0 and 1, not 0 and 255 (%(default)s)",
+    )
 
 
-def build_model(blocks: int, filters: int, dropout: float):
+def build_model(network: str, blocks: int, filters: int, dropout: float, rescale: bool = True):
     """The network: uint8 images (n, 28, 28) in, logits (n, 10) out."""
     from keras import Input, Sequential, layers
 
+    def convolution(filters: int, size: int = 3, **settings):
+        return layers.Conv2D(filters, size, activation="relu", **settings)
+
     model = Sequential(
-        [Input((28, 28), dtype="uint8"), layers.Rescaling(1 / 255), layers.Reshape((28, 28, 1))]
+        [
+            Input((28, 28), dtype="uint8"),
+            layers.Rescaling(1 / 255 if rescale else 1),
+            layers.Reshape((28, 28, 1)),
+        ]
     )
-    # The first block halves the image by its strides: pooling over a map as large as the image
-    # would cost more time than the convolution itself.
-    model.add(layers.Conv2D(filters, 5, strides=2, activation="relu"))
-    for block in range(1, blocks):
-        padding = "valid" if block == 1 else "same"  # digits keep to the middle of their images
-        model.add(layers.Conv2D(filters * 2**block, 3, padding=padding, activation="relu"))
+    if network == "strided":
+        # The first block halves the image by its strides: pooling over a map as large as the
+        # image would cost more time than the convolution itself.
+        model.add(convolution(filters, 5, strides=2))
+        for block in range(1, blocks):
+            padding = "valid" if block == 1 else "same"  # digits keep to the middle
+            model.add(convolution(filters * 2**block, padding=padding))
+            model.add(layers.MaxPooling2D())
+        model.add(layers.Flatten())
+        model.add(layers.Dense(128, activation="relu"))
+    elif network == "pooled":  # the textbooks' one: every convolution with a pooling after it
+        for block in range(blocks):
+            model.add(convolution(filters * 2**block, padding="same"))
+            model.add(layers.MaxPooling2D())
+        model.add(layers.Flatten())
+    else:  # two convolutions on the whole image, with one pooling at the end
+        model.add(convolution(64))
+        model.add(convolution(32))
         model.add(layers.MaxPooling2D())
-    model.add(layers.Flatten())
-    model.add(layers.Dense(128, activation="relu"))
+        model.add(layers.Flatten())
     model.add(layers.Dropout(dropout))
     model.add(layers.Dense(10))
     return model
@@ -87,16 +162,16 @@ def main(argv: Sequence[str] = ()) -> None:
     with one_line_errors(args.debug):
         check_results_folder(args)
         dataset = load("mnist", args.data, args.data_dir, args.quiet)
-        device = prepare()
-        from common.training import train  # not before: it imports Keras, which takes seconds
-
-        # Digits may be moved but never mirrored.
-        augmentation = partial(augment, shift=args.shift) if args.shift else None
-        with Experiment(args, dataset, device) as experiment:
+        with Experiment(args, dataset, prepare()) as experiment:
             for run in experiment:
+                args = run.args
                 set_seed(run.seed)
-                split = dataset.split(args.validation, run.seed)
-                model = build_model(args.blocks, args.filters, args.dropout)
+                split = dataset.split(args.validation, run.seed, args.images)
+                model = build_model(
+                    args.network, args.blocks, args.filters, args.dropout, args.rescale
+                )
+                # Digits may be moved but never mirrored.
+                augmentation = partial(augment, shift=args.shift) if args.shift else None
                 history = train(model, split, run, augmentation)
                 report(run, model, split, history, augmentation)
             finish(experiment)

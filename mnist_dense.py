@@ -5,20 +5,34 @@ CPU cores (TensorFlow 2.21, 2026-11-21).
 """
 
 import sys
+from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Callable, Sequence
 
 from common.data import load
 from common.device import prepare, set_seed
-from common.options import ACTIVATIONS, layer_sizes, number, one_line_errors, one_of, parse
+from common.options import (
+    ACTIVATIONS,
+    UserError,
+    layer_sizes,
+    number,
+    one_line_errors,
+    one_of,
+    parse,
+)
 from common.report import finish, report
 from common.runs import Experiment, check_results_folder
+from common.training import train
 
 RECIPES = {
     "default": {
         "about": "two hidden layers of 512, ReLU, dropout",
+        "engine": "keras",
         "hidden": "512,512",
         "activation": "relu",
         "dropout": 0.3,
+        "initializer": "glorot_uniform",
+        "loss": "mean",
+        "rescale": True,
         "epochs": 12,
         "batch_size": 128,
         "optimizer": "adam",
@@ -26,11 +40,82 @@ RECIPES = {
         "schedule": "cosine",
     },
     "quick": {"about": "a first look: two epochs", "epochs": 2},
+    "activations": {
+        "about": "the default network with ReLU, tanh and sigmoid",
+        "activation": ["relu", "tanh", "sigmoid"],
+    },
+    "from_scratch": {
+        "about": "in NumPy: three hidden layers, 150 steps of full-batch gradient descent",
+        "engine": "numpy",
+        "hidden": "256,128,64",
+        "dropout": 0,
+        "initializer": "fan_out_normal",
+        "images": 42000,
+        "validation": 0.2,
+        "epochs": 150,
+        "batch_size": "all",
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "schedule": "constant",
+    },
+}
+RECIPES["from_scratch_sizes"] = RECIPES["from_scratch"] | {
+    "about": "the same with four sizes of network",
+    "hidden": ["32", "128", "128,32", "256,128,64"],
+}
+RECIPES |= {
+    "low_level": {
+        "about": "in low-level TensorFlow: sigmoid, normal weights, summed loss, 3,055 steps; "
+        "with --loss mean the steps are 256 times smaller and learn almost nothing",
+        "engine": "tensorflow",
+        "hidden": "128,256",
+        "activation": "sigmoid",
+        "dropout": 0,
+        "initializer": "standard_normal",
+        "loss": "sum",
+        "validation": 0,
+        "epochs": 13,
+        "batch_size": 256,
+        "optimizer": "sgd",
+        "learning_rate": 0.001,
+        "schedule": "constant",
+    },
+    "batch_sizes": {
+        "about": "steps so long that they saturate tanh: 16 times as many of them, with batch 128, "
+        "end near chance; ReLU loses a few points only, gradient descent gains by the small batch",
+        "activation": "tanh",
+        "dropout": 0,
+        "epochs": 10,
+        "batch_size": [128, 2048],
+        "learning_rate": 0.05,
+        "schedule": "constant",
+    },
+}
+
+# What the engines written by hand know.
+BY_HAND = {"activation": ("relu", "sigmoid", "tanh"), "optimizer": ("sgd", "momentum", "adam")}
+
+# How weights start, as Keras names and settings; biases start at zero but with fan_out_normal.
+NORMAL = "untruncated_normal"
+INITIALIZERS = {
+    "glorot_uniform": ("GlorotUniform", {}),
+    "he_normal": ("VarianceScaling", {"scale": 2, "distribution": NORMAL}),
+    "standard_normal": ("RandomNormal", {"stddev": 1}),
+    "fan_out_normal": (
+        "VarianceScaling",
+        {"mode": "fan_out", "distribution": NORMAL},
+    ),
 }
 
 
 def add_network_options(add: Callable) -> None:
     """The options that only this script has."""
+    add(
+        "--engine",
+        type=one_of("engine", ("keras", "tensorflow", "numpy")),
+        metavar="NAME",
+        help="keras, or the same network by hand: tensorflow, numpy (%(default)s)",
+    )
     add(
         "--hidden",
         type=layer_sizes,
@@ -49,36 +134,95 @@ def add_network_options(add: Callable) -> None:
         metavar="SHARE",
         help="share of each hidden layer's outputs dropped while training (%(default)s)",
     )
-
-
-def build_model(hidden: Sequence[int], activation: str, dropout: float):
-    """The network: uint8 images (n, 28, 28) in, logits (n, 10) out."""
-    from keras import Input, Sequential, layers
-
-    model = Sequential(
-        [Input((28, 28), dtype="uint8"), layers.Rescaling(1 / 255), layers.Flatten()]
+    add(
+        "--initializer",
+        type=one_of("initializer", INITIALIZERS),
+        metavar="NAME",
+        help=f"of the weights: {', '.join(INITIALIZERS)} (%(default)s)",
     )
+    add(
+        "--loss",
+        type=one_of("loss", ("mean", "sum")),
+        metavar="NAME",
+        help="cross-entropy of a batch as the mean or the sum over its images (%(default)s)",
+    )
+    add(
+        "--rescale",
+        action=BooleanOptionalAction,
+        help="feed pixels between 0 and 1, not 0 and 255 (%(default)s)",
+    )
+
+
+def build_model(
+    hidden: Sequence[int],
+    activation: str,
+    dropout: float,
+    initializer: str = "glorot_uniform",
+    rescale: bool = True,
+):
+    """The network in Keras: uint8 images (n, 28, 28) in, logits (n, 10) out."""
+    from keras import Input, Sequential, initializers, layers
+
+    def dense(units: int, activation: str | None = None):
+        name, settings = INITIALIZERS[initializer]
+        start = initializers.get({"class_name": name, "config": settings})
+        biases = start if initializer == "fan_out_normal" else "zeros"
+        return layers.Dense(units, activation, kernel_initializer=start, bias_initializer=biases)
+
+    scale = 1 / 255 if rescale else 1
+    model = Sequential([Input((28, 28), dtype="uint8"), layers.Rescaling(scale), layers.Flatten()])
     for units in hidden:
-        model.add(layers.Dense(units, activation=activation))
+        model.add(dense(units, activation))
         model.add(layers.Dropout(dropout))
-    model.add(layers.Dense(10))
+    model.add(dense(10))
     return model
+
+
+def build_by_hand(args: Namespace):
+    """The same network in NumPy or in low-level TensorFlow."""
+    from common.dense_numpy import DenseNetwork, initial_parameters
+
+    if args.engine == "tensorflow":
+        from common.dense_tensorflow import DenseNetwork
+    parameters = initial_parameters([784, *args.hidden, 10], args.initializer, args.seed)
+    settings = {"rescale": args.rescale, "loss": args.loss, "optimizer": args.optimizer}
+    return DenseNetwork(parameters, args.activation, args.dropout, **settings)
+
+
+def check_engine(args: Namespace) -> None:
+    """Raise UserError when an engine written by hand is to do what it does not know."""
+    for combination in args.combinations:
+        options = vars(args) | combination
+        for key, known in BY_HAND.items():
+            if options["engine"] != "keras" and options[key] not in known:
+                raise UserError(
+                    f"the engine {options['engine']} has no {key} {options[key]!r}; it has "
+                    f"{', '.join(known)}; --engine keras has all",
+                    status=2,
+                )
 
 
 def main(argv: Sequence[str] = ()) -> None:
     """Train, test and report as the options in `argv` say; in a notebook, `main()` will do."""
     args = parse(__file__, __doc__, RECIPES, add_network_options, argv)
     with one_line_errors(args.debug):
+        check_engine(args)
         check_results_folder(args)
         dataset = load("mnist", args.data, args.data_dir, args.quiet)
-        device = prepare()
-        from common.training import train  # not before: it imports Keras, which takes seconds
-
-        with Experiment(args, dataset, device) as experiment:
+        with Experiment(args, dataset, prepare(args.engine)) as experiment:
             for run in experiment:
-                set_seed(run.seed)
-                split = dataset.split(args.validation, run.seed)
-                model = build_model(args.hidden, args.activation, args.dropout)
+                split = dataset.split(run.args.validation, run.seed, run.args.images)
+                if run.args.engine == "keras":
+                    set_seed(run.seed)
+                    model = build_model(
+                        run.args.hidden,
+                        run.args.activation,
+                        run.args.dropout,
+                        run.args.initializer,
+                        run.args.rescale,
+                    )
+                else:
+                    model = build_by_hand(run.args)
                 history = train(model, split, run)
                 report(run, model, split, history)
             finish(experiment)

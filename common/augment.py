@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from common.options import UserError
+
 Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -53,6 +55,41 @@ def augment(
         square = (rows >= top) & (rows < top + erase) & (columns >= left) & (columns < left + erase)
         images[square & (generator.random((count, 1, 1)) < 0.5)] = 0
     return images
+
+
+def keras_generator(
+    *, flip: bool, shift: int, rotation: float, zoom: float, erase: int
+) -> Augmentation:
+    """The same variations, but for erasing, by Keras's `ImageDataGenerator`, an image at a time.
+
+    Deprecated and slow, but what most tutorials use; only Keras's TensorFlow backend has it.
+    Raises UserError where it is missing, and for `erase`.
+    """
+    if erase:
+        raise UserError("ImageDataGenerator cannot erase: use --erase 0, or --augmenter numpy")
+    try:
+        from tensorflow.keras.preprocessing.image import ImageDataGenerator
+    except ImportError as error:
+        raise UserError(f"--augmenter keras needs TensorFlow: {error}") from error
+    generator = ImageDataGenerator(
+        horizontal_flip=flip,
+        # A whole number of pixels is the range that the generator draws whole numbers from.
+        height_shift_range=list(range(-shift, shift + 1)),
+        width_shift_range=list(range(-shift, shift + 1)),
+        rotation_range=rotation,
+        zoom_range=zoom,
+        fill_mode="constant",
+    )
+
+    def vary(images: np.ndarray, numbers: np.random.Generator) -> np.ndarray:
+        seeds = numbers.integers(0, 2**31, len(images))
+        varied = [
+            generator.random_transform(image[..., None], int(seed))[..., 0]
+            for image, seed in zip(images, seeds, strict=True)
+        ]
+        return np.rint(varied).astype(np.uint8)
+
+    return vary
 
 
 def rotate_and_zoom(

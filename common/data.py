@@ -52,24 +52,31 @@ class Dataset:
     rendered: bool
     seconds: float = 0  # that loading took
 
-    def split(self, validation: float, seed: int) -> Dataset:
+    def split(self, validation: float, seed: int, images: int | str = "all") -> Dataset:
         """This dataset, as loaded, with the share `validation` of its training set held out.
 
-        Each class gives its share, to within one image; the same seed always gives the same
-        images. Both parts keep their order. Raises ValueError for a share outside [0, 1), and
-        UserError for one that leaves no image to train on.
+        With a number of `images`, only so many of the training set are used for both parts. Each
+        class gives its share, to within one image; the same seed always gives the same images.
+        Both parts keep their order. Raises ValueError for a share outside [0, 1), and UserError
+        for one that leaves no image to train on, or for more images than there are.
         """
         if not 0 <= validation < 1:
             raise ValueError(f"validation is {validation}; it must be at least 0 and below 1")
-        held_out = _stratified_indices(self.train_labels, validation, seed)
-        if len(held_out) == len(self.train_labels):
+        labels, used = self.train_labels, np.arange(len(self.train_labels))
+        if images != "all":
+            if images > len(labels):
+                raise UserError(f"--images {images} is more than the {len(labels)} there are")
+            used = _stratified_indices(labels, images / len(labels), seed)
+        held_out = _stratified_indices(labels[used], validation, seed)
+        if len(held_out) == len(used):
             raise UserError(f"--validation {validation} leaves no image to train on: lower it")
+        training, held_out = np.delete(used, held_out), used[held_out]
         return replace(
             self,
-            train_images=np.delete(self.train_images, held_out, axis=0),
-            train_labels=np.delete(self.train_labels, held_out),
+            train_images=self.train_images[training],
+            train_labels=labels[training],
             validation_images=self.train_images[held_out],
-            validation_labels=self.train_labels[held_out],
+            validation_labels=labels[held_out],
         )
 
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from common.options import UserError
@@ -24,23 +24,32 @@ class Device:
     backend: str  # Keras's: "tensorflow", "jax" or "torch"
 
 
-def prepare() -> Device:
-    """Import Keras, choose the GPU if there is one, and make arithmetic repeatable.
+NUMPY_DEVICE = Device(f"CPU, {os.cpu_count()} cores", "NumPy knows no other", "numpy")
 
-    Raises UserError where the engine is not installed.
+
+def prepare(engine: str | Sequence[str] = "keras") -> Device:
+    """Import the engine, choose the GPU if there is one, and make arithmetic repeatable.
+
+    engine: "keras", "tensorflow" or "numpy", or several of them. Keras runs on the backend that
+    KERAS_BACKEND names, else on TensorFlow. Raises UserError where one is not installed.
     """
+    engines = {engine} if isinstance(engine, str) else set(engine)
+    if engines == {"numpy"}:
+        return NUMPY_DEVICE
     # Both must be set before the import: what TensorFlow logs later, and that JAX takes GPU memory
     # as it needs it, as TensorFlow is told below.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    wanted = os.environ.get("KERAS_BACKEND", "tensorflow")
-    if wanted not in GPU_FINDERS:
-        raise UserError(f"KERAS_BACKEND is {wanted!r}; it must be one of {', '.join(GPU_FINDERS)}")
+    backend = "tensorflow"
+    if "keras" in engines:
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        if backend not in GPU_FINDERS:
+            known = ", ".join(GPU_FINDERS)
+            raise UserError(f"KERAS_BACKEND is {backend!r}; it must be one of {known}")
     try:
         with quiet_stderr():
-            import keras
-
-            backend = keras.backend.backend()
+            if "keras" in engines:
+                backend = importlib.import_module("keras").backend.backend()
             names = GPU_FINDERS[backend]()
     except ModuleNotFoundError as error:
         raise UserError(
@@ -72,6 +81,7 @@ def set_seed(seed: int) -> None:
 
 def _tensorflow_gpus() -> list[str]:
     tensorflow = importlib.import_module("tensorflow")
+    tensorflow.get_logger().setLevel("ERROR")  # a sweep traces a network for each of its runs
     gpus = tensorflow.config.list_physical_devices("GPU")
     for gpu in gpus:
         # In a notebook an earlier run may have started the GPU: then this is settled already.

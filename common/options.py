@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import itertools
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +23,8 @@ ACTIVATIONS = (
     "softsign sparse_plus sparse_sigmoid sparsemax squareplus tanh tanh_shrink swish hard_swish"
 ).split()
 
-# The learning rate that an optimizer gets when it is chosen without one.
+# The learning rate that an optimizer gets when it is chosen without one. `sgd` is gradient descent,
+# and `momentum` the same with a momentum of 0.9; the others are Keras's own.
 OPTIMIZERS = {
     "adadelta": 1.0,
     "adafactor": 0.01,
@@ -31,10 +34,14 @@ OPTIMIZERS = {
     "adamw": 0.002,
     "ftrl": 0.1,
     "lion": 0.0003,
+    "momentum": 0.02,
     "nadam": 0.002,
     "rmsprop": 0.001,
     "sgd": 0.2,
 }
+
+# The options that take one value only; the others take several.
+SINGLE = "recipe repeats data data_dir name results_dir".split()
 
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in range(10)
@@ -42,7 +49,14 @@ WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
 
 
 class UserError(Exception):
-    """Something a person can mend: its text is one line that says what is wrong and what to do."""
+    """Something a person can mend: its text is one line that says what is wrong and what to do.
+
+    `status` is the exit status: 2 for options that do not go together, 1 for the rest.
+    """
+
+    def __init__(self, text: str, status: int = 1) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class Interrupted(Exception):
@@ -72,19 +86,27 @@ def parse(
 ) -> argparse.Namespace:
     """The options of one script: those given in `argv`, the rest from the chosen recipe.
 
-    A recipe is a dictionary of option values, written as on the command line, and `about`, its
-    line for --help. What it leaves out is as in the recipe `default`. `script` is the script's
-    `__file__`. Leaves with status 2 and one line when an option is wrong.
+    A recipe is a dictionary of option values, written as on the command line, or lists of them
+    where an option is to take several; and `about`, its line for --help. What it leaves out is as
+    in the recipe `default`. `script` is the script's `__file__`. Leaves with status 2 and one line
+    when an option is wrong.
+
+    In the result an option with several values is a list, and `combinations` holds a dictionary
+    for each way to combine them: just an empty one, when there are no such options. Several seeds
+    are not combined with the rest: each combination is repeated with all of `seeds`.
     """
     parser = OneLineParser(
         prog=Path(script).name,
         description=description,
-        epilog="recipes:\n" + "\n".join(f"  {n:<12} {r['about']}" for n, r in recipes.items()),
+        epilog=recipe_lines(recipes),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add_network_options(parser.add_argument_group("network").add_argument)
     add_common_options(parser, recipes)
+    several = [action for action in parser._actions if action.type and action.dest not in SINGLE]
+    for action in several:
+        action.nargs = "+"
 
     # A recipe's values become the parser's defaults, so that explicit options override them.
     parser.set_defaults(**{**recipes["default"], "learning_rate": None})
@@ -100,14 +122,83 @@ def parse(
     if unknown:
         known = [name for action in parser._actions for name in action.option_strings]
         parser.error(f"no option {unknown[0]}{suggestion(unknown[0].split('=')[0], known)}")
-    if args.learning_rate is None:
-        own = recipe["learning_rate"] if args.optimizer == recipe["optimizer"] else None
-        args.learning_rate = own or OPTIMIZERS[args.optimizer]
+
+    try:
+        values = {action.dest: distinct_values(args, action) for action in several}
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"the recipe {args.recipe}: {error}")
+    for key, those in values.items():
+        setattr(args, key, those[0] if len(those) == 1 else those)
+    args.seeds = values.pop("seed")
+    if len(args.seeds) > 1 and args.repeats > 1:
+        parser.error("give several seeds or --repeats, not both")
+    args.seed, args.repeats = args.seeds[0], max(args.repeats, len(args.seeds))
+    if len(args.seeds) == 1:
+        args.seeds = list(range(args.seed, args.seed + args.repeats))
+    args.combinations = combine({key: those for key, those in values.items() if len(those) > 1})
+    choose_rates(args, recipe)
     del args.about
     args.script = Path(script).stem
     args.command_line = [Path(script).name, *argv]
     args.started = datetime.now().astimezone()
     return args
+
+
+def recipe_lines(recipes: dict[str, dict]) -> str:
+    """The recipes for --help."""
+    width = max(map(len, recipes)) + 4
+    lines = ["options shown with [...] take several values: each combination is a run of its own"]
+    lines += ["", "recipes:"]
+    for name, recipe in recipes.items():
+        about = textwrap.wrap(recipe["about"], 98 - width)
+        lines += [f"  {name:<{width - 2}}{about[0]}", *(" " * width + line for line in about[1:])]
+    return "\n".join(lines)
+
+
+def distinct_values(args: argparse.Namespace, action: argparse.Action) -> list:
+    """The values of one option, each once, whether given or from the recipe."""
+    values = getattr(args, action.dest)
+    values = values if isinstance(values, list) else [values]
+    return list(dict.fromkeys(action.type(v) if isinstance(v, str) else v for v in values))
+
+
+def combine(swept: dict[str, list]) -> list[dict]:
+    """Every way to choose one value for each option."""
+    return [dict(zip(swept, those, strict=True)) for those in itertools.product(*swept.values())]
+
+
+def choose_rates(args: argparse.Namespace, recipe: dict) -> None:
+    """Fill in the learning rate that was not given: the recipe's, or the optimizer's usual one."""
+    if args.learning_rate is not None:
+        return
+
+    def rate(optimizer: str) -> float:
+        own = recipe["learning_rate"] if optimizer == recipe["optimizer"] else None
+        return own or OPTIMIZERS[optimizer]
+
+    if isinstance(args.optimizer, str):
+        args.learning_rate = rate(args.optimizer)
+        return
+    for combination in args.combinations:
+        combination["learning_rate"] = rate(combination["optimizer"])
+
+
+def in_words(options: dict) -> str:
+    """Options and their values as people read them: `hidden 64,32, batch size 128, no flip`."""
+    words = []
+    for key, value in options.items():
+        word = key.replace("_", " ")
+        if isinstance(value, bool):
+            words.append(word if value else f"no {word}")
+        else:
+            several = value if isinstance(value, list) else [value]
+            words.append(f"{word} {' or '.join(map(as_typed, several))}")
+    return ", ".join(words)
+
+
+def as_typed(value) -> str:
+    """An option's value as one types it: (64, 32) as `64,32`."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
 
 
 def add_common_options(parser: argparse.ArgumentParser, recipes: dict[str, dict]) -> None:
@@ -126,7 +217,12 @@ def add_common_options(parser: argparse.ArgumentParser, recipes: dict[str, dict]
         metavar="N",
         help="passes over the training images (%(default)s)",
     )
-    add("--batch-size", type=whole_number(1), metavar="N", help="images per step (%(default)s)")
+    add(
+        "--batch-size",
+        type=count_or_all,
+        metavar="N",
+        help="images per step, or all for one step an epoch (%(default)s)",
+    )
     add(
         "--optimizer",
         type=one_of("optimizer", OPTIMIZERS),
@@ -151,6 +247,13 @@ def add_common_options(parser: argparse.ArgumentParser, recipes: dict[str, dict]
         default=0.1,
         metavar="SHARE",
         help="share of the training images kept for validation (%(default)s)",
+    )
+    add(
+        "--images",
+        type=count_or_all,
+        default="all",
+        metavar="N",
+        help="use only so many of the training images, validation included (%(default)s)",
     )
     add(
         "--seed",
@@ -196,7 +299,8 @@ def add_common_options(parser: argparse.ArgumentParser, recipes: dict[str, dict]
 def one_line_errors(debug: bool = False) -> Iterator[None]:
     """Turn the errors a person can mend into one line on stderr and an exit status.
 
-    1 for errors, 130 for Ctrl-C, 143 for SIGTERM. With `debug` errors keep their traceback.
+    1 for errors (2 for wrong options), 130 for Ctrl-C, 143 for SIGTERM. With `debug` errors keep
+    their traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         # A console that cannot show a letter of a path should show a '?', not stop the run.
@@ -212,7 +316,8 @@ def one_line_errors(debug: bool = False) -> Iterator[None]:
     except (UserError, OSError) as error:
         if debug:
             raise
-        sys.exit("error: " + " ".join(str(error).split()))
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(getattr(error, "status", 1))
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
@@ -269,6 +374,11 @@ def number(
         raise argparse.ArgumentTypeError(f"must be a number {wanted}, not {text!r}")
 
     return check
+
+
+def count_or_all(text: str) -> int | str:
+    """A number of images, or `all`."""
+    return text if text == "all" else whole_number(1)(text)
 
 
 def layer_sizes(text: str) -> tuple[int, ...]:

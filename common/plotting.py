@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
@@ -18,10 +19,15 @@ from common.runs import History
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart (https://jfly.uni-koeln.de/color/).
 TRAINING_COLOUR, VALIDATION_COLOUR = "#E69F00", "#0072B2"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "os^DvPX"
 RIGHT_COLOURS, WRONG_COLOURS = "Blues", "Oranges"
 
-# The same axes in every run on a dataset, so that two saved pictures can be laid side by side.
+# The same axes in the curves of every run on a dataset, so that two pictures can be laid side by
+# side. A sweep's axes fit what it shows, with finer ticks where these are too few.
 ACCURACY_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995)
+PERCENTS = (*range(0, 90, 5), *range(90, 98), 98, 98.5, 99, 99.2, 99.4, 99.6, 99.8, 99.9)
+FINE_ACCURACY_TICKS = [percent / 100 for percent in PERCENTS]
 HIGHEST_ACCURACY = {"mnist": 0.9998, "fashion_mnist": 0.998}
 LOSS_RANGE = {"mnist": (0.001, 5), "fashion_mnist": (0.01, 5)}
 
@@ -43,23 +49,13 @@ def curves(
     figure.get_layout_engine().set(rect=(0, 0.05, 1, 0.95))  # room for the note, also without one
     figure.suptitle(title)
     accuracy_axes, loss_axes = figure.subplots(1, 2)
-    highest = HIGHEST_ACCURACY[dataset_name]
-    lowest_loss, highest_loss = LOSS_RANGE[dataset_name]
-    _lines(accuracy_axes, histories, "accuracy", (0, highest))
-    _lines(loss_axes, histories, "loss", (lowest_loss, highest_loss))
+    _lines(accuracy_axes, histories, "accuracy", (0, HIGHEST_ACCURACY[dataset_name]))
+    _lines(loss_axes, histories, "loss", LOSS_RANGE[dataset_name])
 
-    accuracy_axes.set_yscale("function", functions=(_error_decades, _accuracy_of_error_decades))
-    accuracy_axes.set_ylim(0, highest)
-    accuracy_axes.yaxis.set_major_locator(FixedLocator([t for t in ACCURACY_TICKS if t < highest]))
-    accuracy_axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
-    loss_axes.set_yscale("log")
-    loss_axes.set_ylim(lowest_loss, highest_loss)
-    loss_axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+    _scale(accuracy_axes, loss_axes, (0, HIGHEST_ACCURACY[dataset_name]), LOSS_RANGE[dataset_name])
     for axes, label in ((accuracy_axes, "accuracy"), (loss_axes, "loss (cross-entropy)")):
         axes.set(xlabel="epoch", ylabel=label, xlim=(0.5, epochs + 0.5))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.grid(alpha=0.3)
     accuracy_axes.legend(loc="lower right")
     if handicaps:
         note = (
@@ -68,6 +64,29 @@ def curves(
         )
         figure.text(0.5, 0.015, note, ha="center", style="italic")
     return figure
+
+
+def _scale(
+    accuracy_axes, loss_axes, accuracies: tuple[float, float], losses: tuple[float, float]
+) -> None:
+    lowest, highest = accuracies
+    accuracy_axes.set_yscale("function", functions=(error_decades, accuracy_of_error_decades))
+    accuracy_axes.set_ylim(lowest, highest)
+    for ticks in (ACCURACY_TICKS, FINE_ACCURACY_TICKS):
+        ticks = [tick for tick in ticks if lowest <= tick < highest]
+        if len(ticks) > 3:
+            break
+    accuracy_axes.yaxis.set_major_locator(FixedLocator(ticks))
+    accuracy_axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    loss_axes.set_yscale("log")
+    loss_axes.set_ylim(*losses)
+    if losses[1] / losses[0] < 100:  # too little for a tick at each power of ten
+        ticks = [digit * 10**power for power in range(-4, 3) for digit in (1, 1.5, 2, 3, 5, 7)]
+        loss_axes.yaxis.set_major_locator(FixedLocator(ticks))
+    loss_axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:.3g}"))
+    for axes in (accuracy_axes, loss_axes):
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.grid(alpha=0.3)
 
 
 def _lines(axes, histories: Sequence[History], quantity: str, limits: tuple[float, float]) -> None:
@@ -89,11 +108,75 @@ def _lines(axes, histories: Sequence[History], quantity: str, limits: tuple[floa
             axes.fill_between(epochs, lowest, highest, color=colour, alpha=0.2, linewidth=0)
 
 
-def _error_decades(accuracy: np.ndarray) -> np.ndarray:
+def sweep(
+    groups: Sequence[tuple[str, Sequence[History], Sequence[float]]],
+    option_names: str,
+    title: str,
+) -> Figure:
+    """What several values of an option do: curves over the epochs, and test accuracies.
+
+    A group is a label, the histories of its seeds, and their test accuracies. The curves are means
+    over the seeds: validation solid, training's loss dashed. A dot is a seed's test accuracy, a
+    bar the mean and one standard deviation to each side. The axes fit what is shown.
+    """
+    figure = Figure(figsize=(13, max(5.2, 1.8 + 0.42 * len(groups))), layout="constrained")
+    figure.suptitle(title)
+    accuracy_axes, loss_axes, test_axes = figure.subplots(1, 3)
+    panels = (
+        (accuracy_axes, "validation_accuracy", "-"),
+        (loss_axes, "validation_loss", "-"),
+        (loss_axes, "loss", "--"),
+    )
+    colours = _colours(len(groups))
+    shown = {accuracy_axes: [], loss_axes: []}
+    for place, ((_, histories, accuracies), colour) in enumerate(zip(groups, colours, strict=True)):
+        length = min(len(history.rows) for history in histories)
+        for axes, column, line in panels:
+            values = np.mean([history.column(column)[:length] for history in histories], axis=0)
+            marker = MARKERS[place % len(MARKERS)] if length <= 30 and line == "-" else ""
+            epochs = np.arange(1, length + 1)
+            axes.plot(epochs, values, line, color=colour, marker=marker, ms=4, lw=1.5)
+            shown[axes].extend(values[np.isfinite(values)])
+        test_axes.plot(accuracies, [place] * len(accuracies), "o", color=colour, ms=5, alpha=0.7)
+        if len(accuracies) > 1:
+            centre, deviation = np.mean(accuracies), np.std(accuracies, ddof=1)
+            test_axes.errorbar(
+                centre, place, xerr=deviation, color=colour, fmt="|", ms=18, capsize=5, lw=2
+            )
+    accuracies = np.array(shown[accuracy_axes] or [0, 0.99])
+    lowest, highest = error_decades(accuracies.min()), error_decades(accuracies.max())
+    edge = 0.06 * (highest - lowest) + 0.1
+    limits = accuracy_of_error_decades(np.array([max(lowest - edge, 0), highest + edge]))
+    losses = np.clip(shown[loss_axes] or 1, 1e-4, 1e3)
+    _scale(accuracy_axes, loss_axes, tuple(limits), (losses.min() / 1.2, losses.max() * 1.2))
+
+    accuracy_axes.set(xlabel="epoch", ylabel="validation accuracy")
+    loss_axes.set(xlabel="epoch", ylabel="loss: validation solid, training dashed")
+    test_axes.set(xlabel="test accuracy", ylabel=option_names, ylim=(len(groups) - 0.5, -0.5))
+    for axes in (accuracy_axes, loss_axes):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    test_axes.set_yticks(range(len(groups)), [label for label, *_ in groups], fontweight="bold")
+    for label, colour in zip(test_axes.get_yticklabels(), colours, strict=True):
+        label.set_color(colour)
+    test_axes.xaxis.set_major_locator(MaxNLocator(4))
+    test_axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
+    test_axes.grid(alpha=0.3)
+    return figure
+
+
+def _colours(count: int) -> list:
+    if count <= len(COLOURS):
+        return list(COLOURS[:count])
+    return list(colormaps["viridis"](np.linspace(0, 0.92, count)))
+
+
+def error_decades(accuracy: np.ndarray) -> np.ndarray:
+    """The decimal logarithm of one over the share of errors: 0.9 is 1, 0.99 is 2, 0.999 is 3."""
     return -np.log10(np.clip(1 - np.asarray(accuracy, float), 1e-9, None))
 
 
-def _accuracy_of_error_decades(decades: np.ndarray) -> np.ndarray:
+def accuracy_of_error_decades(decades: np.ndarray) -> np.ndarray:
+    """The accuracy that `error_decades` gives these decades for."""
     return 1 - 10 ** -np.asarray(decades, float)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from datetime import datetime
@@ -12,8 +13,8 @@ import numpy as np
 
 from common.augment import Augmentation
 from common.data import Dataset
-from common.options import Interrupted
-from common.runs import Experiment, History, Run, beside, stop_requests
+from common.options import Interrupted, UserError, as_typed
+from common.runs import Experiment, Group, History, Run, beside, stop_requests, write_atomically
 
 
 def report(
@@ -25,17 +26,19 @@ def report(
 ) -> None:
     """Test `model` and leave in the run's folder all that it should keep.
 
-    The model is one of Keras's whose outputs are logits (n, 10). The test set is used here and
-    nowhere else. A figure that cannot be drawn is a warning: the numbers are safe by then. Ctrl-C
-    waits until all is saved.
+    The model is one of Keras's whose outputs are logits (n, 10), or a `DenseNetwork`. The test set
+    is used here and nowhere else. A figure that cannot be drawn is a warning: the numbers are safe
+    by then. Ctrl-C waits until all is saved. A training that failed is not tested.
     """
+    if history.failure:
+        return
     with stop_requests(history):
         test_and_save(run, model, dataset, history)
         draw_all(run, dataset, history, augmentation)
 
 
 def test_and_save(run: Run, model, dataset: Dataset, history: History) -> None:
-    """Write metrics.json and model.keras, and history.csv again."""
+    """Write metrics.json, the model, and history.csv again."""
     run.write_history(history)
     stopped_early = history.stopped is not None and len(history.rows) < run.args.epochs
     began = time.perf_counter()
@@ -48,6 +51,7 @@ def test_and_save(run: Run, model, dataset: Dataset, history: History) -> None:
         "test_accuracy": float(np.trace(counts) / counts.sum()),
         "test_loss": cross_entropy(logits, dataset.test_labels),
         "parameters": model.count_params(),
+        **final_measurements(history),
         "epochs": len(history.rows),
         "stopped_early": stopped_early,
         "seconds": {
@@ -62,7 +66,8 @@ def test_and_save(run: Run, model, dataset: Dataset, history: History) -> None:
         "confusion_matrix": counts.tolist(),
     }
     run.write_json("metrics.json", run.metrics)
-    with beside(run.folder / "model.keras") as partial:
+    suffix = "keras" if vars(run.args).get("engine", "keras") == "keras" else "npz"
+    with beside(run.folder / f"model.{suffix}") as partial:
         model.save(partial)
 
 
@@ -82,39 +87,139 @@ def draw_all(
 
 
 def finish(experiment: Experiment) -> None:
-    """Print the result, over all seeds where there are several, and say where it is kept.
+    """Print the result, of all runs where there are several, and say where it is kept.
 
-    Raises Interrupted at the end where training was stopped early.
+    Raises Interrupted at the end where training was stopped early, and UserError where one of
+    several runs has failed.
     """
     dataset, args, runs = experiment.dataset, experiment.args, experiment.runs
     stopped = runs[-1].history.stopped
-    # A run that was stopped early says nothing about the recipe, unless it is all there is.
-    whole = [run for run in runs if not run.metrics["stopped_early"]] or runs
-    accuracies = [run.metrics["test_accuracy"] for run in whole]
-    losses = [run.metrics["test_loss"] for run in whole]
-    accuracy, over = f"{mean(accuracies):.2%}", ""
-    if len(whole) > 1:
-        accuracy += f" ± {stdev(accuracies):.2%}"
-        over = f" (mean ± standard deviation over {len(whole)} seeds)"
-    if args.repeats > 1:
-        overview = experiment.overview
-        overview.write_json("metrics.json", summary(dataset, whole))
-        title = figure_title(overview, dataset.title, f"{accuracy} ({len(whole)} seeds)")
-        histories = [run.history for run in whole]
-        draw(overview, "curves", histories, dataset.name, title, whole[0].handicaps)
-
+    failed = [run for run in runs if run.history.failure]
+    for group in experiment.groups:
+        if args.repeats > 1:
+            summarise(group, dataset)
     elapsed = (datetime.now().astimezone() - args.started).total_seconds()
-    training = sum(run.metrics["seconds"]["training"] for run in runs)
+    training = sum(run.history.seconds for run in runs)
     if stopped:
         print(f"stopped after {len(runs[-1].history.rows)} whole epochs; what there was is saved")
-    on = f" on {dataset.title}" if dataset.rendered else ""
-    print(f"test accuracy {accuracy}, loss {mean(losses):.4f}{over}{on}")
+    if len(args.combinations) > 1:
+        print(report_sweep(experiment))
+    elif tested(experiment.groups[0]):
+        print(result_line(experiment.groups[0], dataset))
     print(f"{elapsed:.0f} s in all, {training:.0f} s of it training")
     print(f"results in {experiment.folder}", flush=True)
     if args.show:
-        show(experiment.folder / "curves.png")
+        show(experiment.folder / ("sweep.png" if len(args.combinations) > 1 else "curves.png"))
     if stopped:
         raise Interrupted(128 + stopped)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(runs)} runs failed: {failed[0].history.failure}")
+
+
+def tested(group: Group) -> list[Run]:
+    """The runs that have a result. Those stopped early count only if there are no others."""
+    runs = [run for run in group.runs if run.metrics]
+    return [run for run in runs if not run.metrics["stopped_early"]] or runs
+
+
+def result_line(group: Group, dataset: Dataset) -> str:
+    """Test accuracy and loss in words."""
+    runs, over = tested(group), ""
+    if len(runs) > 1:
+        over = f" (mean ± standard deviation over {len(runs)} seeds)"
+    on = f" on {dataset.title}" if dataset.rendered else ""
+    loss = mean(run.metrics["test_loss"] for run in runs)
+    return f"test accuracy {spread(group, 'test_accuracy')}, loss {loss:.4f}{over}{on}"
+
+
+def spread(group: Group, name: str) -> str:
+    """A share as the mean over the group's runs, with the standard deviation of several."""
+    shares = [run.metrics[name] for run in tested(group)]
+    if None in shares or not shares:
+        return "-"
+    deviation = f" ± {stdev(shares):.2%}" if len(shares) > 1 else ""
+    return f"{mean(shares):.2%}{deviation}"
+
+
+def summarise(group: Group, dataset: Dataset) -> None:
+    """Write metrics.json and curves.png over a group's seeds."""
+    runs = tested(group)
+    if not runs:
+        return
+    group.overview.write_json("metrics.json", summary(dataset, runs))
+    accuracy = f"{spread(group, 'test_accuracy')} ({len(runs)} seeds)"
+    title = figure_title(group.overview, dataset.title, accuracy)
+    histories = [run.history for run in runs]
+    draw(group.overview, "curves", histories, dataset.name, title, runs[0].handicaps)
+    if group.combination and all(run.metrics for run in group.runs):
+        group.overview.unmark()
+
+
+def report_sweep(experiment: Experiment) -> str:
+    """Write the table and the figure that compare the combinations of options; the table."""
+    groups = [group for group in experiment.groups if tested(group)]
+    table = markdown_table([table_row(group) for group in experiment.groups])
+    overview, dataset = experiment.overview, experiment.dataset
+    write_atomically(overview.folder / "sweep.md", f"{table}\n".encode())
+    lines = [
+        (
+            ", ".join(as_typed(value) for value in group.combination.values()),
+            [run.history for run in tested(group)],
+            [run.metrics["test_accuracy"] for run in tested(group)],
+        )
+        for group in groups
+    ]
+    names = ", ".join(key.replace("_", " ") for key in experiment.args.combinations[0])
+    title = figure_title(overview, dataset.title)
+    draw(overview, "sweep", lines, names, title)
+    return table
+
+
+def table_row(group: Group) -> dict[str, str]:
+    """What a sweep's table says of one combination of options."""
+    row = {key.replace("_", " "): as_typed(value) for key, value in group.combination.items()}
+    runs = tested(group)
+    if not runs:
+        return row | {"test accuracy": "failed" if group.runs else "not run"}
+    training = [run.metrics["training_accuracy"] for run in runs]
+    validation = [run.metrics["validation_accuracy"] for run in runs]
+    gap = "-"
+    if None not in training + validation:
+        gap = f"{100 * (mean(training) - mean(validation)):.2f}"
+    return row | {
+        "parameters": f"{runs[0].metrics['parameters']:,}",
+        "training": spread(group, "training_accuracy"),
+        "validation": spread(group, "validation_accuracy"),
+        "gap, points": gap,
+        "test accuracy": spread(group, "test_accuracy"),
+        "test loss": f"{mean(run.metrics['test_loss'] for run in runs):.4f}",
+        "training time": f"{mean(run.history.seconds for run in runs):.1f} s",
+    }
+
+
+def markdown_table(rows: list[dict[str, str]]) -> str:
+    """Rows as a Markdown table with aligned columns; the longest row names the columns."""
+    columns = list(max(rows, key=len))
+    lines = [columns, *([row.get(column, "") for column in columns] for row in rows)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    text = []
+    for line in lines:
+        cells = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
+        text.append(f"| {' | '.join(cells)} |")
+    text.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(text)
+
+
+def final_measurements(history: History) -> dict[str, float | None]:
+    """The last epoch's loss and accuracy on training and validation images, None without them."""
+    last = history.rows[-1] if history.rows else {}
+    parts = {"training": "", "validation": "validation_"}
+    values = {
+        f"{part}_{quantity}": last.get(f"{prefix}{quantity}", math.nan)
+        for part, prefix in parts.items()
+        for quantity in ("accuracy", "loss")
+    }
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def summary(dataset: Dataset, runs: list[Run]) -> dict:

@@ -24,10 +24,13 @@ from importlib import metadata
 from pathlib import Path
 
 from common.data import Dataset
-from common.device import Device
-from common.options import REPOSITORY, Interrupted, UserError
+from common.device import NUMPY_DEVICE, Device
+from common.options import REPOSITORY, Interrupted, UserError, in_words
 
 MARKER = "UNFINISHED"
+# What the line at the start of a run leaves out: it is no setting, or other lines tell it.
+UNTOLD = """recipe script started command_line data data_dir name results_dir repeats show quiet
+    debug seeds combinations""".split()
 HISTORY_COLUMNS = (
     "epoch seconds learning_rate loss accuracy validation_loss validation_accuracy".split()
 )
@@ -41,12 +44,14 @@ class History:
     epoch's end), and loss (mean cross-entropy, in nats) and accuracy (a share) on both sets.
     Training's are running means over the epoch, as Keras measures them; validation's are `nan`
     without a validation set. `seconds` is the time that all of it took, validation and set-up of
-    the network included. `stopped` is the number of the signal that ended training, or None.
+    the network included. `stopped` is the number of the signal that ended training, or None;
+    `failure` is why training could not go on, in one line, or None.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0
     stopped: int | None = None
+    failure: str | None = None
 
     def column(self, name: str) -> list[float]:
         """One measurement over the epochs."""
@@ -156,8 +161,17 @@ def beside(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+@dataclass
+class Group:
+    """The runs with one combination of options: one, or with --repeats one for each seed."""
+
+    overview: Run  # the folder that holds those of the seeds; the run itself when it is alone
+    combination: dict  # the options in which it differs from the experiment's other groups
+    runs: list[Run] = field(default_factory=list)
+
+
 class Experiment:
-    """One call of a script: a single run, or with --repeats a run for each seed.
+    """One call of a script: a run for each combination of options and each seed, often just one.
 
     A context manager, so that the folder is marked unfinished from its creation until all is well.
     """
@@ -168,33 +182,56 @@ class Experiment:
         Raises UserError when it exists or cannot be created.
         """
         self.args, self.dataset, self.device = args, dataset, device
-        self.runs: list[Run] = []
+        self.groups: list[Group] = []
         name = args.name or args.started.strftime("%Y-%m-%d_%H-%M-%S")
         if dataset.rendered:
             name += "-rendered"
         self.folder = create_folder(script_folder(args), name, numbered=args.name is None)
-        self.overview = Run(self.folder, args, args.seed, device)
-        self.overview.mark(self._started())
-        self.overview.write_json("config.json", self._config())
+        self.overview = self._begin(self.folder, args)
         self.overview.say(f"data: {dataset.title} from {dataset.source}")
         self.overview.say(f"device: {device.name} ({device.reason})")
-        self.overview.say(f"recipe: {args.recipe} ({self._settings()})")
+        settings = {key: vars(args)[key] for key in vars(args) if key not in UNTOLD}
+        self.overview.say(f"recipe: {args.recipe} ({in_words(settings)})")
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs so far."""
+        return [run for group in self.groups for run in group.runs]
 
     def __iter__(self) -> Iterator[Run]:
-        """The runs, one after the other."""
-        for seed in range(self.args.seed, self.args.seed + self.args.repeats):
-            run = self.overview
-            if self.args.repeats > 1:
-                run = Run(create_folder(self.folder, f"seed-{seed}"), self.args, seed, self.device)
-                run.mark(self._started())
-                run.write_json("config.json", self._config() | {"seed": seed, "repeats": 1})
-                run.say(f"seed {seed}")
-            self.runs.append(run)
-            yield run
-            if run.history.stopped:
-                return
-            if run is not self.overview:
-                run.unmark()
+        """The runs, one after the other, until one is stopped.
+
+        Raises UserError when training fails; but where there are several runs, that is a warning,
+        and the others go on.
+        """
+        several = len(self.args.combinations) * len(self.args.seeds) > 1
+        for combination in self.args.combinations:
+            group = Group(self.overview, combination)
+            self.groups.append(group)
+            if combination:
+                args = argparse.Namespace(**vars(self.args) | combination | {"combinations": [{}]})
+                name = in_words(combination).replace(", ", "_").replace(" ", "-")
+                group.overview = self._begin(create_folder(self.folder, name), args)
+            for seed in self.args.seeds:
+                run = group.overview
+                if self.args.repeats > 1:
+                    args = vars(run.args) | {"seed": seed, "seeds": [seed], "repeats": 1}
+                    folder = create_folder(run.folder, f"seed-{seed}")
+                    run = self._begin(folder, argparse.Namespace(**args))
+                if several:
+                    several_seeds = {"seed": seed} if self.args.repeats > 1 else {}
+                    run.say(f"--- {in_words(combination | several_seeds)}")
+                group.runs.append(run)
+                yield run
+                if run.history.stopped:
+                    return
+                if run.history.failure:
+                    if not several:
+                        raise UserError(run.history.failure)
+                    run.mark(run.history.failure)
+                    print(f"warning: {run.history.failure}", file=sys.stderr)
+                elif run is not self.overview:
+                    run.unmark()
 
     def __enter__(self) -> Experiment:
         return self
@@ -210,47 +247,38 @@ class Experiment:
         with contextlib.suppress(UserError):
             self.overview.mark(text)
 
-    def _started(self) -> str:
-        return f"started {self.args.started.isoformat(' ', 'seconds')} by process {os.getpid()}"
+    def _begin(self, folder: Path, args: argparse.Namespace) -> Run:
+        device = self.device
+        if vars(args).get("engine") == "numpy":  # also where other runs use a GPU
+            device = NUMPY_DEVICE
+        run = Run(folder, args, args.seed, device)
+        run.mark(f"started {args.started.isoformat(' ', 'seconds')} by process {os.getpid()}")
+        run.write_json("config.json", configuration(args, self.dataset, device))
+        return run
 
-    def _settings(self) -> str:
-        untold = "recipe script started command_line data data_dir name results_dir repeats show "
-        untold += "quiet debug"
-        words = []
-        for key, value in vars(self.args).items():
-            if key in untold.split():
-                continue
-            if isinstance(value, tuple):
-                value = ",".join(map(str, value))
-            word = key.replace("_", " ")
-            if isinstance(value, bool):
-                words.append(word if value else f"no {word}")
-            else:
-                words.append(f"{word} {value}")
-        return ", ".join(words)
 
-    def _config(self) -> dict:
-        """All that one needs to know what ran, and to run it again."""
-        packages = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "matplotlib")
-        versions = {"python": platform.python_version()}
-        for package in packages:
-            with contextlib.suppress(metadata.PackageNotFoundError):
-                versions[package] = metadata.version(package)
-        return {
-            **vars(self.args),
-            "dataset": self.dataset.name,
-            "title": self.dataset.title,
-            "rendered": self.dataset.rendered,
-            "source": self.dataset.source,
-            "fingerprint": self.dataset.fingerprint,
-            "device": self.device.name,
-            "backend": self.device.backend,
-            "cores": os.cpu_count(),
-            "platform": platform.platform(),
-            "versions": versions,
-            "started": self.args.started.isoformat(timespec="seconds"),
-            "git_commit": git_commit(),
-        }
+def configuration(args: argparse.Namespace, dataset: Dataset, device: Device) -> dict:
+    """All that one needs to know what ran, and to run it again."""
+    packages = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "matplotlib")
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        **vars(args),
+        "dataset": dataset.name,
+        "title": dataset.title,
+        "rendered": dataset.rendered,
+        "source": dataset.source,
+        "fingerprint": dataset.fingerprint,
+        "device": device.name,
+        "backend": device.backend,
+        "cores": os.cpu_count(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "started": args.started.isoformat(timespec="seconds"),
+        "git_commit": git_commit(),
+    }
 
 
 def script_folder(args: argparse.Namespace) -> Path:

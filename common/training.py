@@ -1,12 +1,12 @@
-"""Training a Keras model on a dataset: schedule, shuffling, progress, and what stops it early."""
+"""Training, whatever the engine: batches, schedule, history, and what ends it early."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
+from dataclasses import dataclass
 
-import keras
 import numpy as np
 
 from common.augment import Augmentation
@@ -16,70 +16,34 @@ from common.runs import History, Run, stop_requests
 
 # Streams of random numbers, so that no two uses of a run's seed see the same ones. Stream 0 is the
 # seed alone, which splits the data.
-SHUFFLING, AUGMENTATION = 1, 2
+SHUFFLING, AUGMENTATION, DROPOUT = 1, 2, 3
 
 
-def train(
-    model: keras.Model, dataset: Dataset, run: Run, augmentation: Augmentation | None = None
-) -> History:
+def train(model, dataset: Dataset, run: Run, augmentation: Augmentation | None = None) -> History:
     """Train `model`, whose outputs are logits (n, 10), as the run's options say.
 
-    `augmentation` varies each batch of training images. The run's history.csv grows by a row an
-    epoch. After Ctrl-C or SIGTERM the batch under way is finished, and what there is comes back.
-    Raises UserError when the loss is no longer a finite number.
+    A Keras model, or a `DenseNetwork` written by hand. `augmentation` varies each batch of
+    training images. The run's history.csv grows by a row an epoch. After Ctrl-C or SIGTERM the
+    batch under way is finished, and what there is comes back. So it does when the loss is no
+    longer a finite number, with a `failure` that says so.
     """
-    args = run.args
+    if vars(run.args).get("engine", "keras") == "keras":
+        from common.training_keras import fit  # not at the top: it takes seconds
+    else:
+        fit = fit_by_hand
     batches = Batches(
-        dataset.train_images, dataset.train_labels, args.batch_size, run.seed, augmentation
+        dataset.train_images, dataset.train_labels, run.args.batch_size, run.seed, augmentation
     )
-    model.compile(
-        optimizer=make_optimizer(args, steps=args.epochs * len(batches)),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    validation = None
-    if len(dataset.validation_images):
-        validation = (dataset.validation_images, dataset.validation_labels)
-
-    # Keras's progress bar redraws its line, which only a terminal can show.
-    bar = sys.stdout.isatty() and not args.quiet
     run.history = history = History()
     run.write_history(history)
     began = time.perf_counter()
     with stop_requests(history):
-        model.fit(
-            batches,
-            epochs=args.epochs,
-            shuffle=False,  # Batches does, from its own seed; Keras would from the global state
-            validation_data=validation,
-            validation_batch_size=1000,
-            verbose=1 if bar else 0,
-            callbacks=[
-                keras.callbacks.LambdaCallback(on_epoch_begin=batches.start_epoch),
-                Recorder(run, history, show=not bar),
-            ],
-        )
+        fit(model, batches, dataset, run)
     history.seconds = time.perf_counter() - began
     return history
 
 
-def make_optimizer(args, steps: int) -> keras.optimizers.Optimizer:
-    """The optimizer that the options name, with its learning-rate schedule over `steps` steps.
-
-    `cosine` rises linearly for a fifth of the steps and falls to zero along half a cosine
-    (https://arxiv.org/abs/1608.03983), about as the one-cycle policy does
-    (https://arxiv.org/abs/1708.07120).
-    """
-    rate = args.learning_rate
-    if args.schedule == "cosine":
-        warm_up = steps // 5
-        rate = keras.optimizers.schedules.CosineDecay(
-            rate / 20, steps - warm_up, warmup_target=rate, warmup_steps=warm_up
-        )
-    return keras.optimizers.get({"class_name": args.optimizer, "config": {"learning_rate": rate}})
-
-
-class Batches(keras.utils.PyDataset):
+class Batches:
     """The training images in batches, shuffled anew every epoch and augmented.
 
     All randomness comes from (seed, epoch, batch), so that there is no state to lose: any epoch
@@ -90,21 +54,18 @@ class Batches(keras.utils.PyDataset):
         self,
         images: np.ndarray,
         labels: np.ndarray,
-        batch_size: int,
+        batch_size: int | str,
         seed: int,
         augmentation: Augmentation | None = None,
     ) -> None:
-        """`images`: uint8 (n, 28, 28); `labels`: (n,)."""
-        super().__init__()
+        """`images`: uint8 (n, 28, 28); `labels`: (n,); `batch_size`: a number or "all"."""
         self.images, self.labels = images, labels
-        self.batch_size, self.seed, self.augmentation = batch_size, seed, augmentation
+        self.batch_size = len(images) if batch_size == "all" else batch_size
+        self.seed, self.augmentation = seed, augmentation
         self.start_epoch(0)
 
-    def start_epoch(self, epoch: int, logs: dict | None = None) -> None:
-        """Shuffle for an epoch, counted from 0. Called by `fit`, as a callback.
-
-        Not PyDataset's own `on_epoch_end`, because Keras calls that once too often.
-        """
+    def start_epoch(self, epoch: int) -> None:
+        """Shuffle for an epoch, counted from 0."""
         self.epoch = epoch
         generator = np.random.default_rng((self.seed, SHUFFLING, epoch))
         self.order = generator.permutation(len(self.images))
@@ -121,50 +82,83 @@ class Batches(keras.utils.PyDataset):
         return images, self.labels[chosen]
 
 
-class Recorder(keras.callbacks.Callback):
-    """Writes a row of history an epoch, prints it, and ends training when it must end."""
+@dataclass
+class Schedule:
+    """The learning rate at every step: constant, or cosine.
 
-    def __init__(self, run: Run, history: History, show: bool) -> None:
-        super().__init__()
-        self.run, self.history, self.show = run, history, show
+    `cosine` rises linearly for a fifth of the steps and falls to zero along half a cosine
+    (https://arxiv.org/abs/1608.03983), about as the one-cycle policy does
+    (https://arxiv.org/abs/1708.07120).
+    """
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.began, self.seconds = time.perf_counter(), None
+    name: str
+    highest: float
+    steps: int
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if self.history.stopped:
-            self.model.stop_training = True
+    @property
+    def start(self) -> float:
+        """The rate that the cosine schedule rises from."""
+        return self.highest / 20
 
-    def on_test_begin(self, logs: dict | None = None) -> None:
-        self.seconds = time.perf_counter() - self.began
+    @property
+    def warm_up(self) -> int:
+        """For how many steps it rises."""
+        return self.steps // 5
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if self.model.stop_training:
-            return  # the epoch was cut short, so its numbers stand for nothing
-        for loss in (logs["loss"], logs.get("val_loss", 0)):
+    def __call__(self, step: int) -> float:
+        """The rate of a step, counted from 0."""
+        if self.name == "constant":
+            return self.highest
+        if step < self.warm_up:
+            return self.start + (self.highest - self.start) * step / self.warm_up
+        falling = (step - self.warm_up) / (self.steps - self.warm_up)
+        return self.highest * (1 + math.cos(math.pi * falling)) / 2
+
+
+class Recorder:
+    """Writes a row of history an epoch, prints it, and knows when training must end."""
+
+    def __init__(self, run: Run, bar: bool = False) -> None:
+        """`bar`: a progress bar shows the epochs already."""
+        self.run, self.history, self.bar = run, run.history, bar
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether training is to end now."""
+        return bool(self.history.stopped or self.history.failure)
+
+    def record(
+        self,
+        seconds: float,
+        rate: float,
+        training: tuple[float, float],
+        validation: tuple[float, float] = (math.nan, math.nan),
+    ) -> None:
+        """Keep an epoch's measurements; `training` and `validation` are (loss, accuracy).
+
+        A loss that is no finite number is a failure instead, and ends training.
+        """
+        epoch = len(self.history.rows) + 1
+        for loss in (training[0], validation[0] if validation[1] >= 0 else 0):
             if not math.isfinite(loss):
-                raise UserError(
-                    f"the loss became {loss} in epoch {epoch + 1}: lower --learning-rate (it was "
+                self.history.failure = (
+                    f"the loss became {loss} in epoch {epoch}: lower --learning-rate (it was "
                     f"{self.run.args.learning_rate:g}); earlier epochs are in {self.run.folder}"
                 )
-        row = {
-            "epoch": epoch + 1,
-            "seconds": round(self.seconds or time.perf_counter() - self.began, 3),
-            "learning_rate": float(self.model.optimizer.learning_rate),
-            "loss": float(logs["loss"]),
-            "accuracy": float(logs["accuracy"]),
-            "validation_loss": float(logs.get("val_loss", math.nan)),
-            "validation_accuracy": float(logs.get("val_accuracy", math.nan)),
+                return
+        row = {"epoch": epoch, "seconds": round(seconds, 3), "learning_rate": float(rate)}
+        row |= {"loss": float(training[0]), "accuracy": float(training[1])}
+        row |= {
+            "validation_loss": float(validation[0]),
+            "validation_accuracy": float(validation[1]),
         }
         self.history.rows.append(row)
         try:
             self.run.write_history(self.history)
         except UserError as error:  # worth a warning, not the training: it is written again later
             print(f"warning: {error}", file=sys.stderr)
-        if self.show:
-            self.run.say(epoch_line(row, self.params["epochs"]))
-        if self.history.stopped:
-            self.model.stop_training = True
+        if not self.bar:
+            self.run.say(epoch_line(row, self.run.args.epochs))
 
 
 def epoch_line(row: dict[str, float], epochs: int) -> str:
@@ -179,3 +173,28 @@ def epoch_line(row: dict[str, float], epochs: int) -> str:
             f"accuracy {row['validation_accuracy']:.2%}"
         )
     return line
+
+
+def fit_by_hand(network, batches: Batches, dataset: Dataset, run: Run) -> None:
+    """Train a `DenseNetwork`: what Keras's `fit` does, spelled out."""
+    args, recorder = run.args, Recorder(run)
+    schedule = Schedule(args.schedule, args.learning_rate, args.epochs * len(batches))
+    for epoch in range(args.epochs):
+        began = time.perf_counter()
+        batches.start_epoch(epoch)
+        sums = np.zeros(2)  # of the images' cross-entropies, and of those taken for what they are
+        for number in range(len(batches)):
+            images, labels = batches[number]
+            rate = schedule(epoch * len(batches) + number)
+            seed = (run.seed, DROPOUT, epoch, number)
+            with np.errstate(over="ignore", invalid="ignore"):  # the recorder tells it better
+                sums += len(labels) * np.array(network.train_step(images, labels, rate, seed))
+            if recorder.must_stop and number + 1 < len(batches):
+                return  # the epoch was cut short, so its numbers stand for nothing
+        seconds = time.perf_counter() - began
+        measured = [sums / len(dataset.train_labels)]
+        if len(dataset.validation_labels):
+            measured.append(network.evaluate(dataset.validation_images, dataset.validation_labels))
+        recorder.record(seconds, schedule((epoch + 1) * len(batches)), *measured)
+        if recorder.must_stop:
+            return

@@ -1,4 +1,6 @@
+import argparse
 import importlib
+import math
 import os
 import subprocess
 import sys
@@ -6,7 +8,15 @@ import sys
 import pytest
 from conftest import REPOSITORY, SCRIPTS, run_script
 
-from common.options import ACTIVATIONS, OPTIMIZERS, layer_sizes, number, run_name, whole_number
+from common.options import (
+    ACTIVATIONS,
+    OPTIMIZERS,
+    in_words,
+    layer_sizes,
+    number,
+    run_name,
+    whole_number,
+)
 
 
 def parse(script, *argv):
@@ -28,6 +38,8 @@ def test_every_recipe_can_be_chosen_and_overridden(script):
         wanted = recipes["default"] | recipe
         assert args.recipe == name
         assert (args.epochs, args.learning_rate) == (wanted["epochs"], wanted["learning_rate"])
+        swept = [value for value in recipe.values() if isinstance(value, list)]
+        assert len(args.combinations) == math.prod(map(len, swept))
         assert parse(script, "--epochs", "77", "--recipe", name).epochs == 77
 
 
@@ -71,6 +83,67 @@ def test_an_optimizer_chosen_without_a_rate_gets_its_usual_one():
 def test_recipe_values_are_typed_like_those_of_the_command_line():
     assert parse("mnist_dense").hidden == (512, 512)
     assert parse("mnist_dense", "--hidden", "32").hidden == (32,)
+
+
+def test_options_with_several_values_are_combined_in_every_way():
+    args = parse("mnist_dense", "--hidden", "32", "64,32", "--batch-size", "128", "all", "128")
+    assert args.hidden == [(32,), (64, 32)] and args.batch_size == [128, "all"]
+    assert args.combinations == [
+        {"hidden": (32,), "batch_size": 128},
+        {"hidden": (32,), "batch_size": "all"},
+        {"hidden": (64, 32), "batch_size": 128},
+        {"hidden": (64, 32), "batch_size": "all"},
+    ]
+    assert parse("mnist_dense", "--epochs", "3").combinations == [{}]
+
+
+def test_the_values_of_a_recipe_are_combined_like_those_of_the_command_line():
+    args = parse_recipe({"hidden": ["32", "64,32"], "activation": "TANH"}, "--epochs", "1", "2")
+    assert args.activation == "tanh"
+    assert {tuple(those.items()) for those in args.combinations} == {
+        (("hidden", units), ("epochs", epochs)) for units in ((32,), (64, 32)) for epochs in (1, 2)
+    }
+    assert parse_recipe({"hidden": ["32", "64,32"]}, "--hidden", "8").hidden == (8,)
+
+
+def test_a_wrong_value_in_a_recipe_is_one_line(capsys):
+    with pytest.raises(SystemExit):
+        parse_recipe({"hidden": ["32", "64;32"]})
+    assert "recipe mine: must be a whole number" in capsys.readouterr().err.lower()
+
+
+def test_several_optimizers_without_a_rate_each_get_their_usual_one():
+    combinations = parse("mnist_cnn", "--optimizer", "adam", "sgd").combinations
+    own = importlib.import_module("mnist_cnn").RECIPES["default"]["learning_rate"]
+    assert combinations == [
+        {"optimizer": "adam", "learning_rate": own},
+        {"optimizer": "sgd", "learning_rate": OPTIMIZERS["sgd"]},
+    ]
+
+
+def test_several_seeds_are_repeats(capsys):
+    args = parse("mnist_dense", "--seed", "5", "9")
+    assert (args.seeds, args.seed, args.repeats) == ([5, 9], 5, 2)
+    assert args.combinations == [{}]
+    assert parse("mnist_dense", "--seed", "5", "--repeats", "3").seeds == [5, 6, 7]
+    with pytest.raises(SystemExit):
+        parse("mnist_dense", "--seed", "5", "9", "--repeats", "3")
+    assert "not both" in capsys.readouterr().err
+
+
+def test_options_in_words_read_as_they_are_typed():
+    options = {"hidden": (64, 32), "batch_size": [128, "all"], "flip": False, "augment": True}
+    assert in_words(options) == "hidden 64,32, batch size 128 or all, no flip, augment"
+
+
+@pytest.mark.parametrize("option", ["--activation=gelu", "--optimizer=lion"])
+@pytest.mark.parametrize("engine", ["numpy", "tensorflow"])
+def test_what_an_engine_by_hand_does_not_know_is_one_line(engine, option, capsys):
+    script = importlib.import_module("mnist_dense")
+    with pytest.raises(SystemExit) as leaving:
+        script.main(["--engine", "keras", engine, option])
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -139,12 +212,12 @@ def test_the_activations_are_those_of_keras():
     assert set(ALL_OBJECTS_DICT) <= {*ACTIVATIONS, "glu", "threshold"}
 
 
-def test_every_optimizer_is_one_of_keras():
-    import keras
+def test_keras_has_every_optimizer():
+    from common.training_keras import make_optimizer
 
     for name, rate in OPTIMIZERS.items():
-        optimizer = keras.optimizers.get({"class_name": name, "config": {"learning_rate": rate}})
-        assert float(optimizer.learning_rate) == pytest.approx(rate)
+        args = argparse.Namespace(optimizer=name, learning_rate=rate, schedule="constant")
+        assert float(make_optimizer(args, 100).learning_rate) == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

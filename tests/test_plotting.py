@@ -97,3 +97,25 @@ def test_augmented_copies_stand_beside_their_originals():
         assert (shown[0] == images[label]).all()
         for copy in shown[1:]:
             assert (copy == images[label]).all() or (copy == images[label][:, ::-1]).all()
+
+
+@pytest.mark.parametrize("count", [2, 12])
+def test_a_sweep_shows_every_curve_inside_its_axes(count):
+    groups = [
+        (f"{units}", [history([0.5, 0.9]), history([0.6, 0.99])], [0.9, 0.95])
+        for units in range(count)
+    ]
+    figure = plotting.sweep(groups, "units", "sweep")
+    accuracy_axes, loss_axes, test_axes = figure.axes
+    assert len(accuracy_axes.lines) == count and len(loss_axes.lines) == 2 * count
+    for axes in (accuracy_axes, loss_axes):
+        lowest, highest = axes.get_ylim()
+        assert len([tick for tick in axes.get_yticks() if lowest <= tick <= highest]) > 1
+        for line in axes.lines:
+            assert (line.get_ydata() > lowest).all() and (line.get_ydata() < highest).all()
+    assert [label.get_text() for label in test_axes.get_yticklabels()] == [g[0] for g in groups]
+
+
+@pytest.mark.parametrize("histories", [[history([0.5], validation=False)], [History()]])
+def test_a_sweep_of_almost_nothing_can_be_drawn(histories):
+    plotting.sweep([("a", histories, [0.5]), ("b", histories, [0.5])], "units", "sweep")

@@ -3,6 +3,7 @@ import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,7 +37,10 @@ def options(folder, **changes):
         "started": datetime(2026, 11, 21, 9, 30, 0, tzinfo=timezone.utc),
         "hidden": (32, 16),
     }
-    return argparse.Namespace(**values | changes)
+    values |= changes
+    first, count = values["seed"], values["repeats"]
+    values = {"seeds": list(range(first, first + count)), "combinations": [{}]} | values
+    return argparse.Namespace(**values)
 
 
 def dataset(rendered=False):
@@ -164,3 +168,43 @@ def test_repeats_are_runs_in_folders_of_their_seeds_until_one_is_stopped(tmp_pat
         run.history = History(stopped=2 if run.seed == 4 else None)
     assert seeds == [3, 4]
     assert [run.folder.name for run in experiment.runs] == ["seed-3", "seed-4"]
+
+
+def test_each_combination_of_options_is_a_run_in_a_folder_of_its_own(tmp_path):
+    combinations = [{"hidden": (8,), "engine": "numpy"}, {"hidden": (8, 4), "engine": "keras"}]
+    args = options(tmp_path, combinations=combinations, repeats=2, name="sweep")
+    with Experiment(args, dataset(), DEVICE) as experiment:
+        for run in experiment:
+            run.history = History([row(1)])
+            config = json.loads((run.folder / "config.json").read_text())
+            assert tuple(config["hidden"]) == run.args.hidden
+            assert (config["seed"], config["combinations"]) == (run.seed, [{}])
+            wanted = "numpy" if run.args.engine == "numpy" else "tensorflow"
+            assert config["backend"] == wanted
+    assert [str(run.folder.relative_to(experiment.folder)) for run in experiment.runs] == [
+        str(Path(f"hidden-{units}") / f"seed-{seed}")
+        for units in ("8_engine-numpy", "8,4_engine-keras")
+        for seed in (3, 4)
+    ]
+    overview = json.loads((experiment.folder / "config.json").read_text())
+    assert [those["engine"] for those in overview["combinations"]] == ["numpy", "keras"]
+    assert not (experiment.folder / MARKER).exists()
+
+
+def test_a_failure_ends_a_single_run_and_is_a_warning_among_several(tmp_path, capsys):
+    failed = History(failure="the loss became nan")
+    with (
+        pytest.raises(UserError, match="nan"),
+        Experiment(options(tmp_path, name="alone"), dataset(), DEVICE) as experiment,
+    ):
+        for run in experiment:
+            run.history = failed
+    assert "nan" in (experiment.folder / MARKER).read_text()
+
+    args = options(tmp_path, name="several", combinations=[{"hidden": (8,)}, {"hidden": (4,)}])
+    with Experiment(args, dataset(), DEVICE) as experiment:
+        for run in experiment:
+            run.history = failed if run.args.hidden == (8,) else History([row(1)])
+    assert capsys.readouterr().err == "warning: the loss became nan\n"
+    assert "nan" in (experiment.folder / "hidden-8" / MARKER).read_text()
+    assert not (experiment.folder / "hidden-4" / MARKER).exists()

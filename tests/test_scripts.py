@@ -149,6 +149,40 @@ def test_without_data_and_network_the_stand_ins_are_announced(no_data, tmp_path)
         assert [row["validation_accuracy"] for row in csv.DictReader(file)] == ["nan"]
 
 
+@pytest.mark.parametrize("engine", ["tensorflow", "numpy"])
+def test_an_engine_by_hand_leaves_the_same_folder(engine, tmp_path):
+    answer = run_script("mnist_dense", *SHORT, "--engine", engine, "--results-dir", tmp_path)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    folder = only_run(tmp_path, "mnist_dense")
+    assert {path.name for path in folder.iterdir()} == FILES - {"model.keras"} | {"model.npz"}
+    assert metrics_of(folder)["test_accuracy"] > 0.6
+
+
+def test_a_sweep_leaves_a_run_for_each_value_a_table_and_an_overlay(tmp_path):
+    options = ("--blocks", 1, 2, "--network", "pooled", "two_convolutions", "--images", 600)
+    answer = run_script("mnist_cnn", *SHORT, *options, "--no-rescale", "--results-dir", tmp_path)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    folder = only_run(tmp_path, "mnist_cnn")
+    members = {
+        f"network-{network}_blocks-{blocks}"
+        for network in ("pooled", "two_convolutions")
+        for blocks in (1, 2)
+    }
+    own = {"config.json", "sweep.md", "sweep.png"}
+    assert {path.name for path in folder.iterdir()} == own | members
+    for member in members:
+        assert {path.name for path in (folder / member).iterdir()} >= FILES
+        assert metrics_of(folder / member)["parameters"] > 1000
+    assert (folder / "sweep.md").read_text(encoding="utf-8") in answer.stdout
+
+
+def test_garments_can_be_varied_by_keras(tmp_path):
+    options = ("--recipe", "image_data_generator", "--images", 1000, "--results-dir", tmp_path)
+    answer = run_script("fashion_cnn_augment", *SHORT, *options)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert (only_run(tmp_path, "fashion_cnn_augment") / "augmentation.png").exists()
+
+
 def test_debug_shows_the_traceback(tmp_path):
     answer = run_script("mnist_cnn", "--data-dir", tmp_path / "nowhere", "--debug")
     assert answer.returncode == 1

@@ -2,6 +2,7 @@ import argparse
 import math
 import os
 import random
+import re
 import signal
 
 import keras
@@ -10,10 +11,12 @@ import pytest
 from test_runs import DEVICE, dataset, options
 
 from common.augment import augment
+from common.dense_numpy import DenseNetwork, initial_parameters
+from common.dense_tensorflow import DenseNetwork as TensorFlowNetwork
 from common.device import set_seed
-from common.options import UserError
 from common.runs import History, Run, read_history
-from common.training import Batches, make_optimizer, stop_requests, train
+from common.training import Batches, Schedule, stop_requests, train
+from common.training_keras import make_optimizer
 
 COUNT = 300
 
@@ -162,6 +165,8 @@ def test_cosine_rises_for_a_fifth_and_ends_at_zero(optimizer):
     assert values[100] == pytest.approx((0.02 + 0.4) / 2)
     assert values[600] == pytest.approx(0.2, rel=1e-4)
     assert values[1000] == pytest.approx(0, abs=1e-6)
+    ours = [Schedule("cosine", 0.4, 1000)(step) for step in range(1001)]
+    assert values == pytest.approx(ours, rel=1e-4, abs=1e-7)
 
 
 def test_constant_stays(small, tmp_path):
@@ -171,13 +176,58 @@ def test_constant_stays(small, tmp_path):
     assert history.column("learning_rate") == pytest.approx([0.005] * 3)
 
 
-def test_a_loss_that_is_no_number_names_the_epoch_and_the_remedy(small, tmp_path):
-    run = make_run(tmp_path, epochs=5, optimizer="sgd", learning_rate=1e30, schedule="constant")
-    with pytest.raises(UserError, match=r"epoch \d.*lower --learning-rate"):
-        train(make_model(), small, run)
+ENGINES = ("keras", "tensorflow", "numpy")
 
 
-def test_a_stop_request_ends_training_and_keeps_the_whole_epochs(small, tmp_path):
+def make_network(engine, optimizer="adam"):
+    if engine == "keras":
+        return make_model()
+    network = {"numpy": DenseNetwork, "tensorflow": TensorFlowNetwork}[engine]
+    parameters = initial_parameters([784, 32, 10], "glorot_uniform", 3)
+    return network(parameters, "relu", 0.2, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_loss_that_is_no_number_names_the_epoch_and_the_remedy(engine, small, tmp_path):
+    changes = {"optimizer": "sgd", "learning_rate": 1e30, "schedule": "constant"}
+    run = make_run(tmp_path, epochs=5, engine=engine, **changes)
+    history = train(make_network(engine, "sgd"), small, run)
+    assert re.search(r"epoch \d.*lower --learning-rate", history.failure)
+    assert len(history.rows) < 5
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_learns_and_repeats_itself(engine, small, tmp_path):
+    histories = []
+    for _ in range(2):
+        run = make_run(tmp_path, epochs=8, learning_rate=0.01, engine=engine)
+        histories.append(train(make_network(engine), small, run))
+    first, again = histories
+    assert first.column("validation_accuracy")[-1] > 0.9
+    assert first.column("loss") == again.column("loss")
+    assert first.column("learning_rate")[-1] == pytest.approx(0, abs=1e-6)
+    logits = make_network(engine).predict(small.validation_images, verbose=0)
+    assert logits.shape == (100, 10)
+
+
+def test_a_summed_loss_is_recorded_as_a_mean(small, tmp_path):
+    values = []
+    for loss, rate in (("mean", 0.064), ("sum", 0.001)):
+        run = make_run(tmp_path, epochs=2, optimizer="sgd", learning_rate=rate, loss=loss)
+        run.args.schedule = "constant"
+        small_batches = train(make_model(), small, run)
+        values.append(small_batches.column("loss") + small_batches.column("validation_loss"))
+    # The last batch of an epoch is smaller than 64, so that the two are not quite the same.
+    assert values[0] == pytest.approx(values[1], rel=0.1)
+
+
+def test_the_whole_training_set_can_be_one_batch(small):
+    batches = Batches(small.train_images, small.train_labels, "all", 1)
+    assert len(batches) == 1 and len(batches[0][0]) == COUNT
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_stop_request_ends_training_and_keeps_the_whole_epochs(engine, small, tmp_path):
     seen = []
 
     def interrupt(images, generator):
@@ -187,7 +237,8 @@ def test_a_stop_request_ends_training_and_keeps_the_whole_epochs(small, tmp_path
         return images
 
     before = signal.getsignal(signal.SIGINT)
-    history = train(make_model(), small, make_run(tmp_path, epochs=500), interrupt)
+    run = make_run(tmp_path, epochs=500, engine=engine)
+    history = train(make_network(engine), small, run, interrupt)
     assert history.stopped == signal.SIGINT
     assert 1 <= len(history.rows) < 500
     assert read_history(tmp_path).column("loss") == history.column("loss")

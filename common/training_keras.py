@@ -1,0 +1,102 @@
+"""Training a Keras model, on any of Keras's backends."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import keras
+import numpy as np
+
+from common.data import Dataset
+from common.runs import Run
+from common.training import Batches, Recorder, Schedule
+
+
+def fit(model: keras.Model, batches: Batches, dataset: Dataset, run: Run) -> None:
+    """Train `model`, whose outputs are logits (n, 10), with Keras's own `fit`."""
+    args = run.args
+    reduction = {"mean": "sum_over_batch_size", "sum": "sum"}[vars(args).get("loss", "mean")]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+    metrics = ["accuracy"]
+    if reduction == "sum":  # history holds the mean all the same
+        metrics.append(keras.metrics.SparseCategoricalCrossentropy(name="mean", from_logits=True))
+    optimizer = make_optimizer(args, steps=args.epochs * len(batches))
+    model.compile(optimizer=optimizer, loss=loss, metrics=metrics)
+    validation = None
+    if len(dataset.validation_images):
+        validation = (dataset.validation_images, dataset.validation_labels)
+
+    # Keras's progress bar redraws its line, which only a terminal can show.
+    bar = sys.stdout.isatty() and not args.quiet
+    model.fit(
+        Feed(batches),
+        epochs=args.epochs,
+        shuffle=False,  # Batches does, from its own seed; Keras would from the global state
+        validation_data=validation,
+        validation_batch_size=1000,
+        verbose=1 if bar else 0,
+        callbacks=[Watch(batches, Recorder(run, bar), loss="mean" if len(metrics) > 1 else "loss")],
+    )
+
+
+def make_optimizer(args, steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer that the options name, with its learning-rate schedule over `steps` steps."""
+    rate = args.learning_rate
+    if args.schedule == "cosine":
+        schedule = Schedule("cosine", rate, steps)
+        rate = keras.optimizers.schedules.CosineDecay(
+            schedule.start,
+            steps - schedule.warm_up,
+            warmup_target=rate,
+            warmup_steps=schedule.warm_up,
+        )
+    if args.optimizer == "momentum":
+        return keras.optimizers.SGD(rate, momentum=0.9)
+    return keras.optimizers.get({"class_name": args.optimizer, "config": {"learning_rate": rate}})
+
+
+class Feed(keras.utils.PyDataset):
+    """Batches as `fit` takes them."""
+
+    def __init__(self, batches: Batches) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.batches[batch]
+
+
+class Watch(keras.callbacks.Callback):
+    """Starts each epoch's batches, records what Keras measured, and ends training when it must."""
+
+    def __init__(self, batches: Batches, recorder: Recorder, loss: str) -> None:
+        """`loss`: Keras's name for the mean cross-entropy."""
+        super().__init__()
+        self.batches, self.recorder, self.loss = batches, recorder, loss
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        # Not in PyDataset's own `on_epoch_end`, because Keras calls that once too often.
+        self.batches.start_epoch(epoch)
+        self.began, self.seconds = time.perf_counter(), None
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if self.recorder.must_stop:
+            self.model.stop_training = True
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        self.seconds = time.perf_counter() - self.began
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self.model.stop_training:
+            return  # the epoch was cut short, so its numbers stand for nothing
+        measured = [(logs[self.loss], logs["accuracy"])]
+        if "val_accuracy" in logs:
+            measured.append((logs[f"val_{self.loss}"], logs["val_accuracy"]))
+        seconds = self.seconds or time.perf_counter() - self.began
+        self.recorder.record(seconds, float(self.model.optimizer.learning_rate), *measured)
+        if self.recorder.must_stop:
+            self.model.stop_training = True

@@ -43,6 +43,7 @@ RECIPES = {
         "shift": 1,
         "rotation": 5,
         "zoom": 0.05,
+        "epochs": 8,
     },
 }
 

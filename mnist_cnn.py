@@ -38,8 +38,6 @@ RECIPES = {
         "network": "pooled",
         "filters": 32,
         "shift": 0,
-        "epochs": 12,
-        "learning_rate": 0.002,
     },
     "pooled_three": {
         "about": "the same with a third convolution and pooling",
@@ -57,7 +55,6 @@ RECIPES = {
         "filters": 16,
         "dropout": 0,
         "shift": 0,
-        "epochs": 12,
         "learning_rate": 0.002,
         "schedule": "constant",
     },

@@ -114,7 +114,9 @@ def add_network_options(add: Callable) -> None:
     )
 
 
-def build_model(network: str, blocks: int, filters: int, dropout: float, rescale: bool = True):
+def build_model(
+    blocks: int, filters: int, dropout: float, network: str = "strided", rescale: bool = True
+):
     """The network: uint8 images (n, 28, 28) in, logits (n, 10) out."""
     from keras import Input, Sequential, layers
 
@@ -165,7 +167,7 @@ def main(argv: Sequence[str] = ()) -> None:
                 set_seed(run.seed)
                 split = dataset.split(args.validation, run.seed, args.images)
                 model = build_model(
-                    args.network, args.blocks, args.filters, args.dropout, args.rescale
+                    args.blocks, args.filters, args.dropout, args.network, args.rescale
                 )
                 # Digits may be moved but never mirrored.
                 augmentation = partial(augment, shift=args.shift) if args.shift else None

@@ -34,3 +34,16 @@ def test_the_convolutional_networks(script, units, sides, blocks):
     wanted += (flat + 1) * units + (units + 1) * 10
     assert model.output_shape == (None, 10)
     assert model.count_params() == wanted
+
+
+def test_the_textbooks_network():
+    model = mnist_cnn.build_model(3, 32, 0.5, "pooled")
+    wanted = (9 + 1) * 32 + (9 * 32 + 1) * 64 + (9 * 64 + 1) * 128  # 28 -> 14 -> 7 -> 3
+    assert model.count_params() == wanted + (3 * 3 * 128 + 1) * 10
+
+
+def test_two_convolutions_on_pixels_as_they_are():
+    model = mnist_cnn.build_model(2, 24, 0, "two_convolutions", rescale=False)
+    wanted = (9 + 1) * 64 + (9 * 64 + 1) * 32  # 28 -> 26 -> 24 -> 12
+    assert model.count_params() == wanted + (12 * 12 * 32 + 1) * 10
+    assert model.layers[0].scale == 1

@@ -66,6 +66,8 @@ def test_and_save(run: Run, model, dataset: Dataset, history: History) -> None:
         "confusion_matrix": counts.tolist(),
     }
     run.write_json("metrics.json", run.metrics)
+    with beside(run.folder / "test_predictions.npz") as partial, partial.open("wb") as file:
+        np.savez(file, logits=logits.astype(np.float32), labels=dataset.test_labels)
     suffix = "keras" if vars(run.args).get("engine", "keras") == "keras" else "npz"
     with beside(run.folder / f"model.{suffix}") as partial:
         model.save(partial)

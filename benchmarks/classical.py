@@ -103,7 +103,9 @@ def measure_network(script: str, images: int, data_dir: Path | None) -> dict:
         options = ["--images", images, "--results-dir", folder, "--name", "cnn", "--quiet"]
         options += ["--data", "real"] + (["--data-dir", data_dir] if data_dir else [])
         command = [sys.executable, REPOSITORY / f"{script}.py", *options]
-        subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+        answer = subprocess.run(list(map(str, command)), check=False, stdout=subprocess.DEVNULL)
+        if answer.returncode:  # the script has said why
+            sys.exit(answer.returncode)
         path = Path(folder) / script / "cnn" / "metrics.json"
         metrics = json.loads(path.read_text(encoding="utf-8"))
     return {

@@ -87,7 +87,7 @@ RECIPES |= {
         "dropout": 0.2,
         "epochs": 30,
         "batch_size": [128, 2048],
-        "learning_rate": 0.08,
+        "learning_rate": 0.1,
         "schedule": "constant",
     },
 }

@@ -167,10 +167,12 @@ def measurements(run: SavedRun) -> dict:
 def curves(run: SavedRun) -> dict:
     """Accuracy and loss after each epoch, as means over the seeds, and what they were measured on.
 
-    That is the validation images; without any, the training images.
+    That is the validation images; without any, the training images. Nothing without an epoch.
     """
     histories = [training.history for training in run.trainings]
     length = min(len(history.rows) for history in histories)
+    if not length:
+        return {}
 
     def means(column: str) -> list[float | None]:
         values = np.mean([history.column(column)[:length] for history in histories], axis=0)

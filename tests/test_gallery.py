@@ -141,6 +141,17 @@ def test_a_run_under_way_shows_its_marker_and_its_epochs(results):
     assert len(row["curves"]["loss"]) == 2 and "damage" not in row
 
 
+def test_a_run_in_its_first_epoch_has_no_curves_yet(tmp_path):
+    folder = save_run(tmp_path / "mnist_dense" / "new", epochs=0)
+    (folder / "metrics.json").unlink()
+    (folder / MARKER).write_text("started just now")
+    refresh(tmp_path)
+    assert not content(tmp_path)["new"].keys() & {"curves", "damage"}
+    (folder / "history.csv").unlink()
+    refresh(tmp_path)
+    assert not content(tmp_path)["new"].keys() & {"curves", "damage"}
+
+
 def test_without_validation_the_curves_are_training_ones(tmp_path):
     folder = save_run(tmp_path / "mnist_dense" / "all", epochs=1)
     (folder / "history.csv").write_text(",".join(HISTORY_COLUMNS) + "\n1,1,0.1,0.5,0.75,nan,nan\n")

@@ -13,6 +13,7 @@ import numpy as np
 
 from common.augment import Augmentation
 from common.data import Dataset
+from common.gallery import refresh_after
 from common.options import Interrupted, UserError, as_typed
 from common.runs import Experiment, Group, History, Run, beside, stop_requests, write_atomically
 
@@ -110,6 +111,7 @@ def finish(experiment: Experiment) -> None:
         print(result_line(experiment.groups[0], dataset))
     print(f"{elapsed:.0f} s in all, {training:.0f} s of it training")
     print(f"results in {experiment.folder}", flush=True)
+    refresh_after(experiment.folder)
     if args.show:
         show(experiment.folder / ("sweep.png" if len(args.combinations) > 1 else "curves.png"))
     if stopped:

@@ -1,0 +1,579 @@
+"""The gallery: what its page holds, and how it behaves in a real browser."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from statistics import mean
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, run_script
+from matplotlib.figure import Figure
+
+from common import plotting
+from common.gallery import refresh, refresh_after
+from common.options import UserError
+from common.runs import HISTORY_COLUMNS, MARKER
+from tools import gallery as tool
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+DRIVER = shutil.which("chromedriver")
+
+HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>&amp;"
+
+
+def config(script="mnist_dense", **changes):
+    title = "Fashion-MNIST" if "fashion" in script else "MNIST"
+    return {
+        "script": script,
+        "recipe": "default",
+        "dataset": "fashion_mnist" if "fashion" in script else "mnist",
+        "title": title,
+        "rendered": False,
+        "fingerprint": "0" * 64,
+        "data_dir": None,
+        "seed": 1,
+        "seeds": [1],
+        "combinations": [{}],
+        "started": "2026-11-20T09:30:00+00:00",
+        "hidden": [32, 16],
+        "epochs": 3,
+        "versions": {"python": "3.11.2"},
+    } | changes
+
+
+def save_run(folder, accuracy=0.9, seconds=10.0, epochs=3, **changes):
+    """Write by hand what a script would leave in a run's folder."""
+    folder.mkdir(parents=True)
+    script = folder.parent.name
+    content = config(**{"script": script} | changes)
+    (folder / "config.json").write_text(json.dumps(content))
+    metrics = {"test_accuracy": accuracy, "test_loss": 0.25, "parameters": 1234, "epochs": epochs}
+    metrics |= {"seconds": {"training": seconds}, "stopped_early": False}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    lines = [",".join(HISTORY_COLUMNS)]
+    for epoch in range(1, epochs + 1):
+        reached = accuracy - 0.1 / epoch
+        lines.append(f"{epoch},1.5,0.001,{0.6 / epoch},{reached},{0.5 / epoch},{reached - 0.01}")
+    (folder / "history.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def save_picture(path, colour="#0072B2"):
+    Figure(figsize=(2, 1), facecolor=colour).savefig(path)
+
+
+def content(results):
+    """The numbers that the page holds, read as a browser would."""
+    page = (results / "index.html").read_text(encoding="utf-8")
+    (text,) = re.findall(r'<script type="application/json" id="runs">(.*?)</script>', page, re.S)
+    return {run["name"]: run for run in json.loads(text, parse_constant=pytest.fail)["runs"]}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Runs of every kind, in a folder that is hard to address."""
+    results = tmp_path_factory.mktemp("a b #1 100% what?") / "results"
+    best = save_run(results / "mnist_cnn" / "best", 0.99, 30, started="2026-11-21T10:00:00+00:00")
+    save_picture(best / "curves.png")
+    save_picture(best / "confusion_matrix.png", "#E69F00")
+    save_run(results / "mnist_dense" / "fast", 0.95, 5, hidden=[64], epochs=5)
+    stand_in = {"rendered": True, "title": "Fashion-MNIST (rendered)"}
+    late = {"started": "2026-11-21T11:00:00+02:00"} | stand_in
+    save_run(results / "fashion_cnn_augment" / "late", 0.85, 200, **late)
+    broken = save_run(results / "mnist_dense" / "broken-metrics")
+    (broken / "metrics.json").write_text("{")
+    (save_run(results / "mnist_dense" / "no-history") / "history.csv").unlink()
+    (save_run(results / "mnist_dense" / "no-config") / "config.json").unlink()
+    save_run(results / "mnist_dense" / "wrong-kinds", seeds=7, combinations=None, versions=[3])
+    under_way = save_run(results / "mnist_dense" / "under-way", epochs=2)
+    (under_way / "metrics.json").unlink()
+    (under_way / MARKER).write_text("started 2026-11-21 by process 4711\n")
+    save_run(results / "mnist_dense" / "hostile", recipe=HOSTILE, title=HOSTILE, started=HOSTILE)
+    if os.name == "posix":  # names that Windows does not allow
+        folder = save_run(results / "mnist_dense" / "<b>a & 'b' \"c\" #1 50% ?x")
+        save_picture(folder / "curves.png")
+    refresh(results)
+    return results
+
+
+# ---- What the page holds --------------------------------------------------------------------
+
+
+def test_numbers_of_a_run_reach_the_page(results):
+    best = content(results)["best"]
+    assert (best["accuracy"], best["seconds"], best["parameters"]) == (0.99, 30, 1234)
+    assert (best["script"], best["dataset"], best["seeds"]) == ("mnist_cnn", "MNIST", 1)
+    assert best["options"]["hidden"] == "32,16"
+    assert best["curves"]["accuracy"] == pytest.approx([0.88, 0.93, 0.99 - 0.1 / 3 - 0.01], 1e-5)
+    assert best["curves"]["measured_on"] == "validation"
+    assert [name for name, _ in best["figures"]] == ["curves", "confusion matrix"]
+    assert "damage" not in best and "unfinished" not in best
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("broken-metrics", "metrics.json is missing or damaged"),
+        ("no-history", "history.csv is missing or damaged"),
+        ("no-config", "config.json is missing or damaged"),
+        ("wrong-kinds", "is damaged"),
+    ],
+)
+def test_damage_is_said_and_what_is_whole_is_shown(results, name, said):
+    row = content(results)[name]
+    assert said in row["damage"] and row["damage"].startswith("mnist_dense")
+    if name == "no-history":
+        assert row["accuracy"] == 0.9
+
+
+def test_a_run_under_way_shows_its_marker_and_its_epochs(results):
+    row = content(results)["under-way"]
+    assert row["unfinished"] == "started 2026-11-21 by process 4711"
+    assert len(row["curves"]["loss"]) == 2 and "damage" not in row
+
+
+def test_a_run_in_its_first_epoch_has_no_curves_yet(tmp_path):
+    folder = save_run(tmp_path / "mnist_dense" / "new", epochs=0)
+    (folder / "metrics.json").unlink()
+    (folder / MARKER).write_text("started just now")
+    refresh(tmp_path)
+    assert not content(tmp_path)["new"].keys() & {"curves", "damage"}
+    (folder / "history.csv").unlink()
+    refresh(tmp_path)
+    assert not content(tmp_path)["new"].keys() & {"curves", "damage"}
+
+
+def test_without_validation_the_curves_are_training_ones(tmp_path):
+    folder = save_run(tmp_path / "mnist_dense" / "all", epochs=1)
+    (folder / "history.csv").write_text(",".join(HISTORY_COLUMNS) + "\n1,1,0.1,0.5,0.75,nan,nan\n")
+    refresh(tmp_path)
+    wanted = {"accuracy": [0.75], "loss": [0.5], "measured_on": "training"}
+    assert content(tmp_path)["all"]["curves"] == wanted
+
+
+def test_numbers_that_are_none_become_null(tmp_path):
+    folder = save_run(tmp_path / "mnist_dense" / "odd", seconds=float("inf"))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(metrics | {"test_loss": float("nan")}))
+    refresh(tmp_path)
+    assert (content(tmp_path)["odd"]["loss"], content(tmp_path)["odd"]["seconds"]) == (None, None)
+
+
+def test_real_runs_refresh_the_page(tmp_path):
+    """Two at once, one a sweep with seeds: whole, not marked as unfinished, no TensorFlow."""
+    quick = "--data rendered --engine numpy --epochs 2 --images 300 --hidden 16 --quiet".split()
+    sweep = ["--activation", "relu", "tanh", "--repeats", 2, "--name", "sweep"]
+    (tmp_path / "tensorflow.py").write_text("raise RuntimeError('TensorFlow was imported')")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+
+    def run(options):
+        where = ("--results-dir", tmp_path / "results")
+        return run_script("mnist_dense", *quick, *options, *where, env=environment)
+
+    with ThreadPoolExecutor() as pool:
+        for answer in pool.map(run, (sweep, ["--name", "one"])):
+            assert answer.returncode == 0 and not answer.stderr, answer.stderr
+    # The scripts have left a page; which of the two had the last word is left to chance.
+    assert any("unfinished" not in row for row in content(tmp_path / "results").values())
+    refresh(tmp_path / "results")
+    rows = content(tmp_path / "results")
+    names = {f"sweep-rendered/activation-{name}" for name in ("relu", "tanh")} | {"one-rendered"}
+    assert rows.keys() == names
+    for name, row in rows.items():
+        assert row["rendered"] and not row.keys() & {"damage", "unfinished", "note"}
+        assert row["seeds"] == (1 if name == "one-rendered" else 2)
+    relu = rows["sweep-rendered/activation-relu"]
+    folder = tmp_path / "results" / "mnist_dense" / "sweep-rendered"
+    metrics = json.loads((folder / "activation-relu" / "metrics.json").read_text())
+    assert relu["accuracy_sd"] == pytest.approx(metrics["test_accuracy_sd"], rel=1e-5)
+    tables = [
+        np.genfromtxt(folder / "activation-relu" / f"seed-{seed}" / "history.csv", delimiter=",")
+        for seed in (1, 2)
+    ]
+    wanted = np.mean(tables, axis=0)[1:, HISTORY_COLUMNS.index("validation_loss")]
+    assert relu["curves"]["loss"] == pytest.approx(wanted, rel=1e-5)
+    assert relu["options"]["activation"] == "relu" and relu["options"]["seeds"] == "1,2"
+    assert "sweep" in [name for name, _ in relu["figures"]]
+    assert [path.name for path in (tmp_path / "results").glob("*.html")] == ["index.html"]
+    assert not list((tmp_path / "results").glob(".*"))
+
+
+def test_the_run_that_ends_now_is_no_longer_unfinished(tmp_path):
+    folder = save_run(tmp_path / "mnist_dense" / "mine")
+    (folder / MARKER).write_text("started just now")
+    (save_run(tmp_path / "mnist_dense" / "other") / MARKER).write_text("started just now")
+    refresh_after(folder)
+    assert "unfinished" not in content(tmp_path)["mine"]
+    assert content(tmp_path)["other"]["unfinished"] == "started just now"
+
+
+def test_stopped_runs_and_lost_seeds_are_noted(tmp_path):
+    folder = save_run(tmp_path / "mnist_dense" / "stopped")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps(metrics | {"stopped_early": True}))
+    whole = save_run(tmp_path / "mnist_dense" / "seeds", seeds=[1, 2, 3])
+    (whole / "metrics.json").write_text(
+        '{"test_accuracy": 0.8, "test_loss": 1, "training_seconds": 4}'
+    )
+    for seed, accuracy in ((1, 0.7), (2, 0.9)):
+        member = save_run(whole / f"seed-{seed}", accuracy, script="mnist_dense", seed=seed)
+    save_run(whole / "seed-3", 0.1)
+    (whole / "seed-3" / MARKER).write_text("the loss became nan")
+    refresh(tmp_path)
+    rows = content(tmp_path)
+    assert rows["stopped"]["note"] == "stopped early, after 3 epochs"
+    assert rows["seeds"]["note"] == "only 2 of 3 seeds ended well"
+    assert rows["seeds"]["curves"]["accuracy"][-1] == pytest.approx(0.8 - 0.1 / 3 - 0.01, rel=1e-5)
+    assert (member / "history.csv").exists() and len(rows) == 2
+
+
+def test_failing_to_write_is_a_warning(tmp_path, capsys):
+    folder = save_run(tmp_path / "mnist_dense" / "mine")
+    (tmp_path / "index.html").mkdir()
+    refresh_after(folder)
+    error = capsys.readouterr().err
+    assert error.startswith("warning: the gallery was not refreshed: ") and error.count("\n") == 1
+
+
+def test_a_page_of_somebody_else_is_left_alone(tmp_path):
+    save_run(tmp_path / "mnist_dense" / "mine")
+    (tmp_path / "index.html").write_text("<p>my home page")
+    with pytest.raises(UserError, match="no gallery"):
+        refresh(tmp_path)
+    assert (tmp_path / "index.html").read_text() == "<p>my home page"
+
+
+def test_many_refreshes_at_once_leave_a_whole_page(results, tmp_path):
+    copy = shutil.copytree(results, tmp_path / "results")
+    command = [sys.executable, "-m", "tools.gallery", "--results-dir", copy]
+    processes = [subprocess.Popen(command, cwd=REPOSITORY) for _ in range(3)]
+    while any(process.poll() is None for process in processes):
+        with contextlib.suppress(PermissionError):  # Windows, at the moment of renaming
+            assert content(copy).keys() == content(results).keys()
+    assert [process.returncode for process in processes] == [0, 0, 0]
+
+
+def test_by_hand(results, tmp_path, capsys):
+    copy = shutil.copytree(results, tmp_path / "results")
+    shutil.rmtree(copy / "mnist_cnn")
+    tool.main(["--results-dir", str(copy)])
+    assert str(copy / "index.html") in capsys.readouterr().out
+    assert "best" not in content(copy)
+    with pytest.raises(SystemExit) as stop:
+        tool.main(["--results-dir", str(tmp_path / "nowhere")])
+    assert stop.value.code == 1
+    error = capsys.readouterr().err
+    assert "there is no folder" in error and error.count("\n") == 1
+
+
+def test_colours_are_those_of_the_figures():
+    template = (REPOSITORY / "common" / "gallery.html").read_text(encoding="utf-8")
+    (line,) = re.findall(r"const COLOURS = (\[.*\]);", template)
+    assert json.loads(line)[:6] == list(plotting.COLOURS[:6])
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", template)  # needs no network
+    assert template.count("@RUNS@") == 1
+
+
+# ---- In a browser ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not (BROWSER and DRIVER):
+        pytest.skip("there is no Chromium with its driver (Debian: chromium, chromium-driver)")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for switch in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1280,900"):
+        options.add_argument(f"--{switch}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(executable_path=DRIVER)
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """The gallery in a browser, as a person sees it."""
+
+    def __init__(self, driver, results):
+        self.driver = driver
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        driver.get((results / "index.html").as_uri())
+
+    def find(self, selector):
+        return self.driver.find_elements("css selector", selector)
+
+    def script(self, code, *arguments):
+        return self.driver.execute_script(code, *arguments)
+
+    def names(self):
+        """Of the rows that are shown, from top to bottom."""
+        return self.script(
+            "return [...document.querySelectorAll('#body tr:not([hidden]) th a')]"
+            ".map((link) => link.textContent)"
+        )
+
+    def row(self, name):
+        return self.script("return runs.find((run) => run.name === arguments[0]).row", name)
+
+    def sort(self, key):
+        self.script("scrollTo(0, 0)")
+        (button,) = self.find(f"[data-key={key}]")
+        button.click()
+        return button.find_element("xpath", "..").get_attribute("aria-sort")
+
+    def choose(self, field, text):
+        for option in self.find(f"#{field} option"):
+            if option.text == text:
+                option.click()
+
+    def tick(self, *names):
+        for name in names:
+            box = self.row(name).find_element("css selector", "input")
+            self.script("arguments[0].scrollIntoView({block: 'center'})", box)
+            box.click()
+
+    def table(self):
+        """The comparison's rows: name and cells."""
+        rows = self.script(
+            "return [...document.querySelectorAll('#facts tr')]"
+            ".map((row) => [...row.children].map((cell) => cell.textContent))"
+        )
+        return {first: cells for first, *cells in rows}
+
+    def emulate(self, **media):
+        features = [
+            {"name": name.replace("_", "-"), "value": value} for name, value in media.items()
+        ]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def phone(self):
+        size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+@pytest.fixture
+def page(browser, results):
+    """The page in a state as new; afterwards nothing may stand in the browser's console."""
+    page = Page(browser, results)
+    yield page
+    assert browser.get_log("browser") == []
+
+
+def test_rows_show_what_the_folders_hold(page, results):
+    assert sorted(page.names()) == sorted(content(results))
+    best = page.row("best").text
+    for text in ("mnist_cnn · MNIST", "2026-11-21\n10:00", "99.00 %", "30.0 s", "1,234"):
+        assert text in best
+    assert "rendered" in page.row("late").text and "stand-in images" in page.row("late").text
+    assert "unfinished" in page.row("under-way").text and "4711" in page.row("under-way").text
+    for name in ("broken-metrics", "no-history", "no-config", "wrong-kinds"):
+        assert "damaged" in page.row(name).text
+    assert [th.get_attribute("scope") for th in page.find("#table thead th")] == ["col"] * 7
+
+
+def test_figures_are_found_whatever_the_folders_are_called(page):
+    images = page.find("#body img")
+    assert len(images) == (3 if os.name == "posix" else 2)
+    for image in images:
+        assert image.get_attribute("loading") == "lazy" and image.get_attribute("alt")
+        page.script("arguments[0].scrollIntoView()", image)
+        deadline = time.monotonic() + 20
+        while not page.script("return arguments[0].naturalWidth", image):
+            assert time.monotonic() < deadline, image.get_attribute("src")
+            time.sleep(0.02)
+
+
+def test_sorting(page):
+    assert page.names()[:2] == ["best", "late"]  # 10:00 in London, 09:00 for a clock of 11:00+02
+    assert page.sort("accuracy") == "descending"
+    assert page.names()[:2] == ["best", "fast"] and page.find("[aria-sort=none]")
+    assert page.sort("accuracy") == "ascending"
+    assert page.names()[0] == "late"
+    assert page.sort("seconds") == "ascending"
+    assert page.names()[0] == "fast"
+    assert "broken-metrics" in page.names()[-5:]  # without a value: last, either way
+    page.sort("seconds")
+    assert page.names()[0] == "late" and "broken-metrics" in page.names()[-5:]
+    assert page.sort("name") == "ascending"
+    assert len(page.find("th[aria-sort=ascending], th[aria-sort=descending]")) == 1
+
+
+def test_filters(page):
+    page.choose("script", "mnist_cnn")
+    assert page.names() == ["best"] and "1 of" in page.find("#count")[0].text
+    page.choose("script", "all scripts")
+    page.choose("dataset", "Fashion-MNIST (rendered)")
+    assert page.names() == ["late"]
+    page.choose("script", "mnist_cnn")
+    assert page.names() == []
+    page.choose("script", "all scripts")
+    page.choose("dataset", "all datasets")
+    page.find("#search")[0].send_keys("FAS")
+    assert page.names() == ["fast"]
+
+
+def test_comparison_shows_curves_results_and_differing_options(page):
+    assert not page.find("#bar")[0].is_displayed()
+    page.tick("best", "fast")
+    page.find("#compare")[0].click()
+    assert page.find("#heading")[0].text == "2 runs compared"
+    table = page.table()
+    assert table["test accuracy"] == ["99.00 %", "95.00 %"]
+    assert table["hidden"] == ["32,16", "64"]
+    assert "recipe" not in table and "version of python" not in table
+    for chart, loss in zip(page.find("#charts svg"), (False, True), strict=True):
+        assert ("loss" if loss else "accuracy") in chart.get_attribute("aria-label")
+        lines = chart.find_elements("css selector", "polyline")
+        curves = [line.get_attribute("points").split() for line in lines]
+        assert [len(curve) for curve in curves] == [3, 5]
+        heights = [[float(point.split(",")[1]) for point in curve] for curve in curves]
+        # Downwards on the screen: losses fall together, accuracies rise, the better run's higher.
+        assert all((a < b) == loss for line in heights for a, b in pairwise(line))
+        assert loss or mean(heights[0]) < mean(heights[1])
+    page.find("#close")[0].click()
+    page.find("#untick")[0].click()
+    assert not page.find("#bar")[0].is_displayed() and not page.find("tr.ticked")
+
+
+def test_equal_distances_in_errors_are_equal_on_the_screen(page):
+    """90 %, 99 % and 99.9 % are evenly spaced, as in the figures."""
+    heights = page.script("return [0.9, 0.99, 0.999].map(ACCURACY.scale)")
+    np.testing.assert_allclose(heights, plotting.error_decades(np.array([0.9, 0.99, 0.999])), 1e-6)
+
+
+def test_everything_together_can_be_compared(page, results):
+    page.script("for (const run of runs) run.box.checked = true; countTicked()")
+    page.find("#compare")[0].click()
+    assert len(page.table()["test accuracy"]) == len(content(results))
+    assert len(page.find("#charts polyline")) == 2 * len(content(results))
+    assert "damaged" in " ".join(page.table()["remarks"])
+
+
+def test_by_keyboard(page):
+    (body,) = page.find("body")
+    from selenium.webdriver.common.keys import Keys
+
+    def focused():
+        return page.driver.switch_to.active_element
+
+    body.send_keys(Keys.TAB * 4)
+    assert focused().get_attribute("data-key") == "name"
+    focused().send_keys(Keys.TAB + Keys.TAB + Keys.ENTER)
+    assert page.names()[0] == "best"
+    style = "return getComputedStyle(document.activeElement).outlineStyle"
+    assert page.script(style) == "solid"
+    focused().send_keys(Keys.TAB * 3)
+    assert focused().get_attribute("aria-label") == "compare best"
+    focused().send_keys(Keys.SPACE)
+    focused().send_keys(Keys.ARROW_DOWN)
+    assert focused().get_attribute("aria-label") == "compare fast"
+    focused().send_keys(Keys.SPACE)
+    focused().send_keys(Keys.ENTER)
+    assert page.find("dialog[open]")
+    focused().send_keys(Keys.ESCAPE)
+    assert not page.find("dialog[open]")
+    assert focused().get_attribute("aria-label") == "compare fast"
+
+
+def test_every_control_has_a_name(page):
+    nameless = page.script(
+        "return [...document.querySelectorAll('input, select, button, a, img')].filter((node) =>"
+        " !(node.labels?.length || node.ariaLabel || node.alt || node.textContent.trim()"
+        " || node.querySelector('img[alt]'))).map((node) => node.outerHTML)"
+    )
+    assert nameless == []
+
+
+def test_hostile_text_stays_text(page):
+    assert HOSTILE in page.row("hostile").text
+    page.tick("hostile", "best")
+    page.find("#compare")[0].click()
+    assert HOSTILE in page.table()["recipe"]
+    assert page.script("return window.hacked") is None
+    assert not page.find("img[src=x]") and not page.find("th b b")
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(page):
+    page.phone()
+    page.tick("best", "fast", "hostile")
+    width = "return document.documentElement.scrollWidth"
+    assert page.script(width) <= 360
+    assert page.row("best").size["width"] > 300
+    assert page.sort("accuracy") == "descending"
+    page.find("#compare")[0].click()
+    assert page.script(width) <= 360
+    (dialog,) = page.find("dialog")
+    assert page.script("return arguments[0].scrollWidth <= arguments[0].clientWidth", dialog)
+
+
+def test_light_and_dark(page):
+    style = "getComputedStyle(document.body)"
+    colours = f"return [{style}.color, {style}.backgroundColor]"
+
+    def brightness():
+        return [mean(map(int, re.findall(r"\d+", text)[:3])) for text in page.script(colours)]
+
+    page.emulate(prefers_color_scheme="light")
+    text, background = brightness()
+    assert text < 60 and background > 230
+    page.emulate(prefers_color_scheme="dark")
+    text, background = brightness()
+    assert text > 200 and background < 50
+
+
+def test_a_picture_that_is_damaged_breaks_nothing(browser, tmp_path):
+    folder = save_run(tmp_path / "mnist_dense" / "one")
+    (folder / "curves.png").write_bytes(b"\x89PNG\r\n")
+    refresh(tmp_path)
+    page = Page(browser, tmp_path)
+    assert page.names() == ["one"] and browser.get_log("browser") == []
+
+
+def test_no_runs_at_all(browser, tmp_path):
+    page = Page(browser, refresh(tmp_path).parent)
+    assert "no runs yet" in page.find("#caption")[0].text
+    assert browser.get_log("browser") == []
+
+
+def test_two_hundred_runs_are_quick(browser, tmp_path):
+    """Generous limits, several times what a busy machine needs."""
+    first = save_run(tmp_path / "mnist_cnn" / "run-0", epochs=30)
+    for name in ("curves", "confusion_matrix", "mistakes", "filters", "feature_maps"):
+        save_picture(first / f"{name}.png")
+    for number in range(1, 200):
+        folder = shutil.copytree(first, tmp_path / "mnist_cnn" / f"run-{number}")
+        started = f"2026-11-{1 + number % 28:02}T10:00:00+00:00"
+        (folder / "config.json").write_text(json.dumps(config("mnist_cnn", started=started)))
+    began = time.perf_counter()
+    refresh(tmp_path)
+    refreshing = time.perf_counter() - began
+    page = Page(browser, tmp_path)
+    rendering = page.script(
+        "const [entry] = performance.getEntriesByType('navigation');"
+        "return entry.domContentLoadedEventEnd - entry.responseEnd"
+    )
+    times = page.script(
+        "const time = (work) => { const began = performance.now(); work();"
+        " document.body.offsetHeight; return performance.now() - began; };"
+        "return [time(() => document.querySelector('[data-key=name]').click()), time(filter)]"
+    )
+    assert page.names()[:3] == ["run-0", "run-1", "run-2"] and page.names()[-1] == "run-199"
+    loaded = page.script(
+        "return runs.filter((run) => run.row.querySelector('img').complete).length"
+    )
+    print(f"refresh {refreshing:.2f} s, render {rendering:.0f} ms, sort and filter {times} ms")
+    assert refreshing < 3 and rendering < 3000 and max(times) < 1000
+    assert loaded < 100  # the others wait until they are near the screen
+    assert browser.get_log("browser") == []

@@ -52,11 +52,14 @@ def overlay(runs: Sequence[SavedRun], labels: Sequence[str], title: str) -> Figu
         for clock, xlabel in CLOCKS.items():
             axes = panels[f"{quantity} by {clock}"]
             axes.set(xlabel=xlabel, ylabel=ylabel)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if clock == "epoch":
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             fit_axis(axes, quantity)
     panels["test"].set(xlabel="seconds of training, validation counted", ylabel="test accuracy")
-    panels["test"].set_xlim(left=0)
     fit_axis(panels["test"], "accuracy")
+    for name in ("accuracy by seconds", "loss by seconds", "test"):
+        if panels[name].lines:
+            panels[name].set_xlim(0, 1.06 * panels[name].dataLim.x1 or 1)
     handles = [Line2D([], [], label=label, **look) for label, look in zip(labels, looks)]  # noqa: B905
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=4)
     return figure
@@ -112,8 +115,9 @@ def fit_axis(axes, quantity: str) -> None:
     if quantity == "loss":
         axes.set_yscale("log")
         axes.set_ylim(lowest / 1.1, highest * 1.1)
-        narrow = highest / lowest < 30  # then the powers of ten would be too few ticks
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if narrow else (1, 3)))
+        ratio = highest / lowest  # the powers of ten are too few ticks for a small one
+        digits = np.arange(1, 10, 0.5) if ratio < 5 else (1, 2, 3, 5, 7) if ratio < 40 else (1, 3)
+        axes.yaxis.set_major_locator(LogLocator(subs=digits))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:.3g}"))
     else:
         axes.set_yscale("function", functions=(error_decades, accuracy_of_error_decades))
@@ -144,25 +148,26 @@ def disagreements(
     """
     columns, names = 6, dataset.class_names
     rows = math.ceil(len(chosen) / columns)
-    figure = Figure(figsize=(11, 1.3 + 2.1 * rows), layout="constrained")
+    figure = Figure(figsize=(11, 0.9 + 2.6 * rows), layout="constrained")
     shown = (
         f"the {len(chosen)} most confident of {total:,}" if total > len(chosen) else f"{total:,}"
     )
     figure.suptitle(f"{dataset.title} · test images with two answers: {shown}")
     legend = [f"{letter}: {label}" for letter, label in zip("AB", labels, strict=True)]
     handles = [Line2D([], [], linestyle="", label=text) for text in legend]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, labelcolor=COLOURS[:2])
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, labelcolor=COLOURS[:2],
+                  handlelength=0, frameon=False)  # fmt: skip
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for axes, index in zip(grid.flat, chosen, strict=False):
         true = dataset.test_labels[index]
         axes.imshow(dataset.test_images[index], cmap="gray", vmin=0, vmax=255)
-        axes.set_title(f"true: {names[true]}", fontsize=10)
+        axes.set_ylim(37, -5)  # room for words above and below the image, 28 high
+        axes.text(13.5, -1.5, f"true: {names[true]}", ha="center")
         for place, (letter, shares) in enumerate(zip("AB", probabilities, strict=True)):
             answer = shares[index].argmax()
             mark = "✓" if answer == true else "✗"
             text = f"{letter} {mark} {names[answer]}, {shares[index][answer]:.0%}"
-            axes.text(13.5, 29 + 4 * place, text, color=COLOURS[place], fontsize=9,
-                      ha="center", va="top")  # fmt: skip
+            axes.text(13.5, 31 + 4 * place, text, color=COLOURS[place], fontsize=9, ha="center")
     return figure

@@ -7,6 +7,7 @@ whether chance may explain the difference, and shows the images on which they di
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -43,7 +44,10 @@ def main(argv: Sequence[str] = ()) -> None:
     """Compare the runs that `argv` names: print the table, and write it with the figures."""
     args = parse(argv)
     with one_line_errors():
-        results = args.results_dir.expanduser().resolve()
+        results = args.results_dir
+        with contextlib.suppress(RuntimeError):  # "~nobody" is then a name like any other
+            results = results.expanduser()
+        results = results.resolve()
         runs = choose_runs(args, results)
         check_same_images(runs)
         options = differing_options(runs)
@@ -150,7 +154,9 @@ def complete_runs(folder: Path) -> list[SavedRun]:
 
 def check_same_images(runs: Sequence[SavedRun]) -> None:
     """Raise UserError where not all runs were tested on the same images."""
-    examples = {run.config["fingerprint"]: run for run in reversed(runs)}
+    examples = {}
+    for run in runs:
+        examples.setdefault(run.config["fingerprint"], run)
     if len(examples) > 1:
         which = ", ".join(f"{run.name} on {run.config['title']}" for run in examples.values())
         raise UserError(
@@ -196,7 +202,7 @@ def choose_labels(runs: Sequence[SavedRun], options: dict[str, list]) -> list[st
         own = {key: values[place] for key, values in options.items() if values[place] is not None}
         labels.append(in_words(own))
     distinct = len(set(labels)) == len(labels)
-    return labels if distinct and all(0 < len(label) <= 45 for label in labels) else names_of(runs)
+    return labels if distinct and all(0 < len(label) <= 60 for label in labels) else names_of(runs)
 
 
 def table(runs: Sequence[SavedRun], options: dict[str, list]) -> str:

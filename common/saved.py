@@ -38,8 +38,13 @@ class SavedRun:
 
     @cached_property
     def name(self) -> str:
-        """The folder below the results folder: `mnist_cnn/mine`, `mnist_cnn/mine/blocks-1`."""
+        """The folder below the results folder: `mnist_cnn/mine`, `mnist_cnn/mine/blocks-1`.
+
+        The folder's own name where it has been moved elsewhere.
+        """
         parts = self.folder.parts
+        if self.config["script"] not in parts:
+            return self.folder.name
         script = len(parts) - 1 - parts[::-1].index(self.config["script"])
         return "/".join(parts[script:])
 

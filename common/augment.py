@@ -92,6 +92,21 @@ def keras_generator(
     return vary
 
 
+def augmentation_examples(
+    images: np.ndarray, labels: np.ndarray, augmentation: Augmentation, seed: int, copies: int = 7
+) -> dict[str, np.ndarray]:
+    """The first image of each class that there is, and varied copies of it.
+
+    `originals` is uint8 (classes, height, width), `varied` uint8 (classes, copies, height, width),
+    and `labels` says of which classes.
+    """
+    classes, firsts = np.unique(labels, return_index=True)
+    originals = images[firsts]
+    generator = np.random.default_rng(seed)
+    varied = [augmentation(originals, generator) for _ in range(copies)]
+    return {"originals": originals, "varied": np.stack(varied, axis=1), "labels": classes}
+
+
 def rotate_and_zoom(
     images: np.ndarray, generator: np.random.Generator, rotation: float, zoom: float
 ) -> np.ndarray:

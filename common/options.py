@@ -41,7 +41,10 @@ OPTIMIZERS = {
 }
 
 # The options that take one value only; the others take several.
-SINGLE = "recipe repeats data data_dir name results_dir".split()
+SINGLE = "recipe repeats data data_dir name results_dir figures".split()
+
+# What --figures may be.
+FIGURES = ("all", "curves", "none")
 
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in range(10)
@@ -122,6 +125,9 @@ def parse(
     if unknown:
         known = [name for action in parser._actions for name in action.option_strings]
         parser.error(f"no option {unknown[0]}{suggestion(unknown[0].split('=')[0], known)}")
+
+    if args.show and args.figures == "none":
+        parser.error("--figures none leaves nothing to --show")
 
     try:
         values = {action.dest: distinct_values(args, action) for action in several}
@@ -289,6 +295,13 @@ def add_common_options(parser: argparse.ArgumentParser, recipes: dict[str, dict]
         default=REPOSITORY / "results",
         metavar="FOLDER",
         help="where run folders go (results/ beside the scripts)",
+    )
+    add(
+        "--figures",
+        type=one_of("choice of figures", FIGURES),
+        default="all",
+        metavar="WHICH",
+        help="all, curves or none; python -m tools.report draws them later (%(default)s)",
     )
     add("--show", action="store_true", help="open the curves at the end")
     add("--quiet", action="store_true", help="print nothing but warnings and the result")

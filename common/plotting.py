@@ -1,11 +1,11 @@
-"""The figures of a run, drawn from numbers: curves, confusion matrix, augmented images.
+"""The style of all figures, and those that show numbers: curves, sweep, confusions, calibration.
 
 Each function gives a matplotlib Figure. pyplot stays out of it, so nothing needs a screen.
 """
 
 from __future__ import annotations
 
-import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,14 +13,17 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from common.augment import Augmentation
-from common.data import Dataset
+from common.explain import Calibration
 from common.runs import History
+from common.training import Schedule
+
+WIDTH, DPI = 10, 100  # inches and dots per inch: figures are 1,000 pixels wide
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart (https://jfly.uni-koeln.de/color/).
 TRAINING_COLOUR, VALIDATION_COLOUR = "#E69F00", "#0072B2"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "os^DvPX"
+RIGHT_COLOUR, WRONG_COLOUR = "#0072B2", "#D55E00"
 RIGHT_COLOURS, WRONG_COLOURS = "Blues", "Oranges"
 
 # The same axes in the curves of every run on a dataset, so that two pictures can be laid side by
@@ -30,40 +33,75 @@ PERCENTS = (*range(0, 90, 5), *range(90, 98), 98, 98.5, 99, 99.2, 99.4, 99.6, 99
 FINE_ACCURACY_TICKS = [percent / 100 for percent in PERCENTS]
 HIGHEST_ACCURACY = {"mnist": 0.9998, "fashion_mnist": 0.998}
 LOSS_RANGE = {"mnist": (0.001, 5), "fashion_mnist": (0.01, 5)}
+RATE_RANGE = (1e-5, 1)
+SCHEDULE_STEPS = 100  # an epoch, where the learning rate is drawn
+
+
+def titled(title: str, caption: str, height: float) -> Figure:
+    """An empty figure, `height` inches high: a title above, what it shows in words below."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.suptitle(title)
+    figure.supxlabel(textwrap.fill(caption, 140), fontsize=9, style="italic")
+    return figure
 
 
 def curves(
-    histories: Sequence[History], dataset_name: str, title: str, handicaps: Sequence[str] = ()
+    histories: Sequence[History],
+    dataset_name: str,
+    title: str,
+    handicaps: Sequence[str] = (),
+    schedule: Schedule | None = None,
 ) -> Figure:
-    """Accuracy and loss over the epochs, training dashed and validation solid.
+    """Accuracy, loss and learning rate over the epochs, training dashed and validation solid.
 
-    Several histories, one for each seed, become their mean and a band from lowest to highest.
-    Both axes are logarithmic, accuracy's in the share of errors, so that 99.0 % and 99.5 % are as
-    far apart as 80 % and 90 %. `handicaps` are what training is measured under and validation is
-    not, such as dropout: a note below says so. Raises ValueError when no epoch was finished.
+    Several histories, one for each seed, become their mean and a band from lowest to highest. A
+    star marks the best epoch on validation. Accuracy and loss are logarithmic, accuracy in the
+    share of errors, so that 99.0 % and 99.5 % are as far apart as 80 % and 90 %. `handicaps` are
+    what training is measured under and validation is not, such as dropout: a note below says so.
+    `schedule` has SCHEDULE_STEPS steps an epoch. Raises ValueError when no epoch was finished.
     """
     epochs = max(len(history.rows) for history in histories)
     if not epochs:
         raise ValueError("no epoch was finished")
-    figure = Figure(figsize=(10, 5.4), layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0.05, 1, 0.95))  # room for the note, also without one
+    figure = Figure(figsize=(WIDTH, 6.4), layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))  # room for the note, also without one
     figure.suptitle(title)
-    accuracy_axes, loss_axes = figure.subplots(1, 2)
+    panels, strips = figure.subplots(2, 2, sharex=True, height_ratios=(6, 1))
+    accuracy_axes, loss_axes = panels
     _lines(accuracy_axes, histories, "accuracy", (0, HIGHEST_ACCURACY[dataset_name]))
     _lines(loss_axes, histories, "loss", LOSS_RANGE[dataset_name])
-
     _scale(accuracy_axes, loss_axes, (0, HIGHEST_ACCURACY[dataset_name]), LOSS_RANGE[dataset_name])
-    for axes, label in ((accuracy_axes, "accuracy"), (loss_axes, "loss (cross-entropy)")):
-        axes.set(xlabel="epoch", ylabel=label, xlim=(0.5, epochs + 0.5))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    accuracy_axes.legend(loc="lower right")
+    accuracy_axes.set(ylabel="accuracy")
+    loss_axes.set(ylabel="loss (cross-entropy)", xlim=(0, epochs + 0.5))
+    # The corners that a curve stays away from, whether it learns or not.
+    accuracy_axes.legend(loc="upper left")
+    loss_axes.legend(loc="lower left")
+    for axes in strips:
+        _rates(axes, histories[0], schedule)
+    strips[0].set_ylabel("learning\nrate", fontsize=9)
     if handicaps:
         note = (
             f"Training is measured during the epoch and with {' and '.join(handicaps)}, validation "
             "after it and without: training looks worse than it is."
         )
-        figure.text(0.5, 0.015, note, ha="center", style="italic")
+        figure.text(0.5, 0.013, note, ha="center", fontsize=9, style="italic")
     return figure
+
+
+def _rates(axes, history: History, schedule: Schedule | None) -> None:
+    """The learning rate at each epoch's end, and the schedule that it comes from."""
+    if schedule:
+        steps = range(schedule.steps + 1)
+        rates = np.clip([schedule(step) for step in steps], *RATE_RANGE)
+        axes.plot(np.array(steps) / SCHEDULE_STEPS, rates, color="0.3", lw=1.2)
+    rates = np.clip(history.column("learning_rate"), *RATE_RANGE)
+    axes.plot(history.column("epoch"), rates, "o", color="0.3", ms=3)
+    axes.set(xlabel="epoch", yscale="log", ylim=(RATE_RANGE[0] / 1.5, RATE_RANGE[1] * 1.5))
+    axes.yaxis.set_major_locator(FixedLocator([1e-4, 1e-2, 1]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
 
 
 def _scale(
@@ -99,13 +137,20 @@ def _lines(axes, histories: Sequence[History], quantity: str, limits: tuple[floa
         values = np.array([history.column(column)[:length] for history in histories])
         if np.isnan(values).all():
             continue
+        centre = values.mean(axis=0)
         # What lies outside the axes is drawn on their edge rather than not at all.
-        values = np.clip(values, *limits)
+        shown = np.clip(values, *limits)
         epochs = np.arange(1, length + 1)
-        axes.plot(epochs, values.mean(axis=0), line, color=colour, label=label, marker="o", ms=3)
+        axes.plot(epochs, shown.mean(axis=0), line, color=colour, label=label, marker="o", ms=3)
         if len(histories) > 1:
-            lowest, highest = values.min(axis=0), values.max(axis=0)
+            lowest, highest = shown.min(axis=0), shown.max(axis=0)
             axes.fill_between(epochs, lowest, highest, color=colour, alpha=0.2, linewidth=0)
+        if label == "validation":
+            best = int(np.nanargmax(centre) if quantity == "accuracy" else np.nanargmin(centre))
+            value = f"{centre[best]:.2%}" if quantity == "accuracy" else f"{centre[best]:.4f}"
+            label = f"best validation: {value} after epoch {best + 1}"
+            place = shown.mean(axis=0)[best]
+            axes.plot(best + 1, place, "*", color=WRONG_COLOUR, ms=11, label=label, zorder=3)
 
 
 def sweep(
@@ -186,8 +231,11 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str)
     The diagonal and the mistakes have colours and scales of their own, because on one scale the
     mistakes of a network that is right 99 times in 100 could not be seen.
     """
-    figure = Figure(figsize=(8, 7.5), layout="constrained")
-    figure.suptitle(title)
+    caption = (
+        "A row is a class, its numbers what the network took its test images for. Blue: right; "
+        "orange: wrong, darker the greater their share of the row, on a scale of its own."
+    )
+    figure = titled(title, caption, 9)
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(len(counts), dtype=bool)
@@ -196,7 +244,7 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str)
     axes.imshow(np.ma.masked_where(~diagonal, shares), cmap=RIGHT_COLOURS, vmin=0, vmax=1.6)
     axes.imshow(mistakes, cmap=WRONG_COLOURS, vmin=0, vmax=1.4 * worst)
     for true, predicted in zip(*np.nonzero(counts), strict=True):
-        axes.text(predicted, true, counts[true, predicted], ha="center", va="center", fontsize=9)
+        axes.text(predicted, true, counts[true, predicted], ha="center", va="center")
     places = range(len(class_names))
     longest = max(len(name) for name in class_names)
     axes.set_xticks(places, class_names, rotation=45 if longest > 2 else 0,
@@ -206,22 +254,42 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str)
     return figure
 
 
-def augmentation(dataset: Dataset, augment: Augmentation, seed: int, title: str) -> Figure:
-    """The first training image of each class beside augmented copies of it."""
-    rows, columns = len(dataset.class_names), 7
-    firsts = [int(np.argmax(dataset.train_labels == label)) for label in range(rows)]
-    originals = dataset.train_images[firsts]
-    generator = np.random.default_rng(seed)
-    copies = np.stack([augment(originals, generator) for _ in range(columns)], axis=1)
-    figure = Figure(figsize=(8, 8 * rows / (columns + 1.3)), layout="constrained")
-    figure.suptitle(title)
-    grid = figure.subplots(rows, columns + 1, squeeze=False)
-    for row, original, varied in zip(grid, originals, copies, strict=True):
-        for axes, image in zip(row, [original, *varied], strict=True):
-            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-            axes.set(xticks=[], yticks=[])
-        for side in row[0].spines.values():
-            side.set(color=VALIDATION_COLOUR, linewidth=3)
-    grid[0][0].set_title("original", fontsize=10)
-    grid[0][1 + math.floor(columns / 2)].set_title("what the network sees", fontsize=10)
+def calibration(measured: Calibration, title: str) -> Figure:
+    """A reliability diagram: how often the network is right where it says it is so sure.
+
+    Above, the share of right predictions in each bin of confidence, with its 95 % interval; below,
+    the number of images in the bin. After Guo and others, https://arxiv.org/abs/1706.04599.
+    """
+    caption = (
+        f"Expected calibration error {measured.error:.2%}: the mean distance of the bars from the "
+        f"diagonal, weighted by their images ({len(measured.counts)} bins). Above the diagonal "
+        "the network is more often right than it says, below less often. Lines: 95 % intervals."
+    )
+    figure = titled(title, caption, 7)
+    axes, count_axes = figure.subplots(2, 1, sharex=True, height_ratios=(5, 2))
+    left, width = measured.edges[:-1], np.diff(measured.edges)
+    filled = measured.counts > 0
+    axes.bar(left, measured.accuracy, width, align="edge", color=RIGHT_COLOUR, alpha=0.35,
+             edgecolor=RIGHT_COLOUR, label="right predictions")  # fmt: skip
+    spread = np.abs(measured.interval - measured.accuracy)[:, filled]
+    axes.errorbar(
+        measured.confidence[filled], measured.accuracy[filled], spread, fmt="o", ms=5, capsize=3,
+        color=WRONG_COLOUR, label="at the bin's mean confidence",
+    )  # fmt: skip
+    axes.plot([0, 1], [0, 1], "--", color="0.3", lw=1.2, label="perfect calibration")
+    axes.set(ylabel="share of right predictions", ylim=(0, 1.02), xlim=(0, 1.005))
+    axes.legend(loc="upper left")
+    count_axes.bar(left, measured.counts, width, align="edge", color="0.7", edgecolor="0.4")
+    for place, count in zip(left + width / 2, measured.counts, strict=True):
+        if count:
+            text = f"{count:,}"
+            count_axes.annotate(text, (place, count), (0, 2), textcoords="offset points",
+                                ha="center", fontsize=8)  # fmt: skip
+    count_axes.set(xlabel="confidence: the predicted class's probability", ylabel="test images")
+    count_axes.set(yscale="log", ylim=(0.7, 12 * max(measured.counts.max(), 10)))
+    for each in (axes, count_axes):
+        each.grid(alpha=0.3)
+        each.set_axisbelow(True)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     return figure

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
 from statistics import mean, stdev
+from types import ModuleType
 
 import numpy as np
 
-from common.augment import Augmentation
+from common.augment import Augmentation, augmentation_examples
 from common.data import Dataset
 from common.gallery import refresh_after
 from common.options import Interrupted, UserError, as_typed
 from common.runs import Experiment, Group, History, Run, beside, stop_requests, write_atomically
+from common.saved import SavedRun, read_json, read_run
 
 
 def report(
@@ -35,11 +38,16 @@ def report(
         return
     with stop_requests(history):
         test_and_save(run, model, dataset, history)
-        draw_all(run, dataset, history, augmentation)
+        if augmentation:
+            examples = (dataset.train_images, dataset.train_labels, augmentation, run.seed)
+            write_arrays(run.folder / "augmentation.npz", **augmentation_examples(*examples))
+        if figures := figures_module(run.args):
+            (saved,) = read_run(run.folder)
+            figures.draw_run(saved, run.args.figures, model, dataset)
 
 
 def test_and_save(run: Run, model, dataset: Dataset, history: History) -> None:
-    """Write metrics.json, the model, and history.csv again."""
+    """Write metrics.json, the test's predictions, the model, and history.csv again."""
     run.write_history(history)
     stopped_early = history.stopped is not None and len(history.rows) < run.args.epochs
     began = time.perf_counter()
@@ -67,26 +75,32 @@ def test_and_save(run: Run, model, dataset: Dataset, history: History) -> None:
         "confusion_matrix": counts.tolist(),
     }
     run.write_json("metrics.json", run.metrics)
-    with beside(run.folder / "test_predictions.npz") as partial, partial.open("wb") as file:
-        np.savez(file, logits=logits.astype(np.float32), labels=dataset.test_labels)
+    write_arrays(
+        run.folder / "test_predictions.npz",
+        logits=logits.astype(np.float32),
+        labels=dataset.test_labels,
+    )
     suffix = "keras" if vars(run.args).get("engine", "keras") == "keras" else "npz"
     with beside(run.folder / f"model.{suffix}") as partial:
         model.save(partial)
 
 
-def draw_all(
-    run: Run, dataset: Dataset, history: History, augmentation: Augmentation | None
-) -> None:
-    """Draw every figure of a single run."""
-    run.handicaps = ["dropout"] if run.args.dropout else []
-    run.handicaps += ["augmentation"] if augmentation else []
-    counts = np.array(run.metrics["confusion_matrix"])
-    title = figure_title(run, dataset.title, f"{run.metrics['test_accuracy']:.2%}")
-    draw(run, "curves", [history], dataset.name, title, run.handicaps)
-    draw(run, "confusion_matrix", counts, dataset.class_names, title)
-    if augmentation:
-        title = figure_title(run, dataset.title)
-        draw(run, "augmentation", dataset, augmentation, run.seed, title)
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write an .npz file, whole or not at all."""
+    with beside(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def figures_module(args: argparse.Namespace) -> ModuleType | None:
+    """What draws, or None where no figures are wanted, or, with a warning, none can be drawn."""
+    if args.figures == "none":
+        return None
+    try:
+        from common import figures  # not at the top: --help need not wait for matplotlib
+    except ImportError as error:
+        print(f"warning: no figures, because {error}", file=sys.stderr)
+        return None
+    return figures
 
 
 def finish(experiment: Experiment) -> None:
@@ -151,31 +165,29 @@ def summarise(group: Group, dataset: Dataset) -> None:
     if not runs:
         return
     group.overview.write_json("metrics.json", summary(dataset, runs))
-    accuracy = f"{spread(group, 'test_accuracy')} ({len(runs)} seeds)"
-    title = figure_title(group.overview, dataset.title, accuracy)
-    histories = [run.history for run in runs]
-    draw(group.overview, "curves", histories, dataset.name, title, runs[0].handicaps)
+    if figures := figures_module(group.overview.args):
+        figures.draw_run(read_group(group), group.overview.args.figures)
     if group.combination and all(run.metrics for run in group.runs):
         group.overview.unmark()
 
 
+def read_group(group: Group) -> SavedRun:
+    """What a group's runs have left, as a tool reads it; those that `tested` gives."""
+    members = [saved for run in tested(group) for saved in read_run(run.folder)]
+    folder = group.overview.folder
+    if members[0].folder == folder:
+        return members[0]
+    config, metrics = (read_json(folder / name) for name in ("config.json", "metrics.json"))
+    return SavedRun(folder, config, metrics, tuple(members))
+
+
 def report_sweep(experiment: Experiment) -> str:
     """Write the table and the figure that compare the combinations of options; the table."""
-    groups = [group for group in experiment.groups if tested(group)]
     table = markdown_table([table_row(group) for group in experiment.groups])
-    overview, dataset = experiment.overview, experiment.dataset
-    write_atomically(overview.folder / "sweep.md", f"{table}\n".encode())
-    lines = [
-        (
-            ", ".join(as_typed(value) for value in group.combination.values()),
-            [run.history for run in tested(group)],
-            [run.metrics["test_accuracy"] for run in tested(group)],
-        )
-        for group in groups
-    ]
-    names = ", ".join(key.replace("_", " ") for key in experiment.args.combinations[0])
-    title = figure_title(overview, dataset.title)
-    draw(overview, "sweep", lines, names, title)
+    write_atomically(experiment.folder / "sweep.md", f"{table}\n".encode())
+    if figures := figures_module(experiment.args):
+        runs = [read_group(group) for group in experiment.groups if tested(group)]
+        figures.draw_sweep(experiment.folder, runs)
     return table
 
 
@@ -281,24 +293,6 @@ def peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def figure_title(run: Run, dataset_title: str, accuracy: str | None = None) -> str:
-    """Which script, recipe and data a figure shows, and how well it went."""
-    parts = [run.args.script, run.args.recipe, dataset_title]
-    return " · ".join(parts + ([f"test accuracy {accuracy}"] if accuracy else []))
-
-
-def draw(run: Run, name: str, *numbers) -> None:
-    """Save as `<name>.png` what the function of that name draws; when it fails, warn and go on."""
-    try:
-        from common import plotting  # not at the top: --help need not wait for matplotlib
-
-        figure = getattr(plotting, name)(*numbers)
-        with beside(run.folder / f"{name}.png") as partial:
-            figure.savefig(partial, dpi=100)
-    except Exception as error:
-        print(f"warning: {name}.png could not be drawn: {error}", file=sys.stderr)
 
 
 def show(picture: Path) -> None:

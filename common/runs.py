@@ -29,8 +29,8 @@ from common.options import REPOSITORY, Interrupted, UserError, in_words
 
 MARKER = "UNFINISHED"
 # What the line at the start of a run leaves out: it is no setting, or other lines tell it.
-UNTOLD = """recipe script started command_line data data_dir name results_dir repeats show quiet
-    debug seeds combinations""".split()
+UNTOLD = """recipe script started command_line data data_dir name results_dir repeats figures show
+    quiet debug seeds combinations""".split()
 HISTORY_COLUMNS = (
     "epoch seconds learning_rate loss accuracy validation_loss validation_accuracy".split()
 )
@@ -68,7 +68,6 @@ class Run:
     device: Device
     history: History | None = None  # after training
     metrics: dict | None = None  # after testing
-    handicaps: list[str] = field(default_factory=list)  # what makes training look worse
 
     def mark(self, text: str) -> None:
         """Mark the folder as unfinished, and say why."""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from common.augment import augment
+from common.augment import augment, augmentation_examples
 
 
 @pytest.fixture
@@ -83,3 +83,18 @@ def test_erase_blacks_out_one_square_in_about_half(images):
         assert mask.sum() == len(rows) * len(columns)
         assert len(rows) <= 6 and len(columns) <= 6
         assert (np.diff(rows) == 1).all() and (np.diff(columns) == 1).all()
+
+
+def test_examples_are_the_first_of_each_class_that_there_is_and_copies_of_them(images):
+    labels = np.arange(200) % 9 + 1  # no image of class 0
+
+    def flip(images, generator):
+        return augment(images, generator, flip=True)
+
+    examples = augmentation_examples(images, labels, flip, seed=1)
+    assert examples["labels"].tolist() == list(range(1, 10))
+    assert (examples["originals"] == images[:9]).all()
+    assert examples["varied"].shape == (9, 7, 28, 28) and examples["varied"].dtype == np.uint8
+    for original, copies in zip(images, examples["varied"], strict=False):
+        mirrored = original[:, ::-1]
+        assert all((copy == original).all() or (copy == mirrored).all() for copy in copies)

@@ -2,11 +2,12 @@ import math
 
 import numpy as np
 import pytest
-from test_runs import dataset, row
+from test_runs import row
 
 from common import plotting
-from common.augment import augment
+from common.explain import calibrate
 from common.runs import History
+from common.training import Schedule
 
 
 def history(accuracies, validation=True):
@@ -46,6 +47,7 @@ def test_each_nine_is_as_far_from_the_next():
 def test_without_validation_there_is_no_curve_of_it():
     axes = plotting.curves([history([0.5, 0.6], validation=False)], "mnist", "").axes[0]
     assert [line.get_label() for line in axes.lines] == ["training"]
+    assert not any(np.isnan(line.get_ydata()).any() for line in axes.lines)
 
 
 def test_several_seeds_are_a_mean_and_a_band():
@@ -85,18 +87,41 @@ def test_a_perfect_confusion_matrix_can_be_drawn(tmp_path):
     figure.savefig(tmp_path / "perfect.png")
 
 
-def test_augmented_copies_stand_beside_their_originals():
-    data = dataset()
-    images = np.random.default_rng(0).integers(0, 256, (10, 28, 28)).astype(np.uint8)
-    data = type(data)(**vars(data) | {"train_images": images, "train_labels": np.arange(10)})
-    flip = lambda images, generator: augment(images, generator, flip=True)  # noqa: E731
-    figure = plotting.augmentation(data, flip, 1, "flips")
-    assert len(figure.axes) == 10 * 8
-    for label in range(10):
-        shown = [axes.images[0].get_array() for axes in figure.axes[8 * label : 8 * label + 8]]
-        assert (shown[0] == images[label]).all()
-        for copy in shown[1:]:
-            assert (copy == images[label]).all() or (copy == images[label][:, ::-1]).all()
+def test_calibration_shows_every_bin_and_its_images():
+    probabilities = np.full((100, 10), 0.01)
+    probabilities[:, 3] = 0.91
+    measured = calibrate(probabilities, np.repeat([3, 4], [80, 20]))
+    figure = plotting.calibration(measured, "title")
+    axes, count_axes = figure.axes
+    (shown,) = [bar for bar in axes.patches if bar.get_height() > 0]
+    assert shown.get_height() == pytest.approx(0.8)
+    assert shown.get_x() < 0.91 <= shown.get_x() + shown.get_width()
+    assert [text.get_text() for text in count_axes.texts] == ["100"]
+    assert "calibration error 11.00%" in figure.get_supxlabel()
+
+
+def test_the_best_epoch_on_validation_is_marked():
+    first, second = ([0.5, 0.9, 0.8], [0.6, 0.9, 0.7])
+    rows = [
+        [row(i + 1, validation_accuracy=a, validation_loss=1.01 - a) for i, a in enumerate(those)]
+        for those in (first, second)
+    ]
+    figure = plotting.curves([History(those) for those in rows], "mnist", "")
+    (accuracy,) = [line for line in figure.axes[0].lines if line.get_marker() == "*"]
+    assert "90.00% after epoch 2" in accuracy.get_label()
+    assert list(accuracy.get_xdata()) == [2]
+    (loss,) = [line for line in figure.axes[1].lines if line.get_marker() == "*"]
+    assert "0.1100 after epoch 2" in loss.get_label()
+
+
+def test_the_strip_below_shows_the_schedule_and_the_rates_that_were_recorded():
+    schedule = Schedule("cosine", 0.01, 3 * plotting.SCHEDULE_STEPS)
+    figure = plotting.curves([history([0.5, 0.6, 0.7])], "mnist", "", schedule=schedule)
+    line, dots = figure.axes[2].lines
+    rates = dict(zip(line.get_xdata(), line.get_ydata(), strict=True))
+    assert rates[0] == pytest.approx(0.01 / 20) and max(rates.values()) == pytest.approx(0.01)
+    assert rates[3] == plotting.RATE_RANGE[0]  # zero, which has no place on a logarithmic axis
+    assert list(dots.get_xdata()) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("count", [2, 12])

@@ -30,6 +30,8 @@ def options(folder, **changes):
         "recipe": "default",
         "name": None,
         "results_dir": folder,
+        "data_dir": None,
+        "figures": "all",
         "seed": 3,
         "repeats": 1,
         "quiet": True,

@@ -19,7 +19,10 @@ from common.runs import MARKER
 # One epoch over the rendered images: enough to pass through all of a script.
 SHORT = ("--data", "rendered", "--epochs", "1")
 FILES = {"config.json", "history.csv", "metrics.json", "model.keras"}
-FILES |= {"curves.png", "confusion_matrix.png"}
+FILES |= {"test_predictions.npz", "curves.png", "confusion_matrix.png", "calibration.png"}
+FILES |= {"mistakes.png", "filters.png"}
+CNN_FILES = {"feature_maps.png", "attention.png"}
+AUGMENTATION_FILES = {"augmentation.npz", "augmentation.png"}
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has neither the call nor its kind")
 
@@ -42,8 +45,8 @@ def test_a_run_leaves_a_whole_folder_wherever_it_is_started(script, tmp_path):
     )
     assert answer.returncode == 0, answer.stderr
     folder = only_run(repository / "results", script)
-    augmented = set() if script == "mnist_dense" else {"augmentation.png"}
-    assert {path.name for path in folder.iterdir()} == FILES | augmented
+    more = set() if script == "mnist_dense" else CNN_FILES | AUGMENTATION_FILES
+    assert {path.name for path in folder.iterdir()} == FILES | more
     for picture in folder.glob("*.png"):
         assert 5_000 < picture.stat().st_size < 300_000
 
@@ -144,7 +147,7 @@ def test_without_data_and_network_the_stand_ins_are_announced(no_data, tmp_path)
     assert "THIS IS NOT FASHION-MNIST" in answer.stderr
     assert len(answer.stdout.splitlines()) == 3 and "rendered" in answer.stdout.splitlines()[-1]
     folder = only_run(tmp_path / "results", "fashion_cnn_augment")
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == FILES | CNN_FILES
     with (folder / "history.csv").open() as file:
         assert [row["validation_accuracy"] for row in csv.DictReader(file)] == ["nan"]
 
@@ -226,7 +229,8 @@ def test_a_full_disk_is_one_line_and_what_was_written_stays_whole(tmp_path):
     folder = only_run(tmp_path, "mnist_dense")
     assert metrics_of(folder)["test_accuracy"] > 0.5
     names = {path.name for path in folder.iterdir()}
-    assert names == {"config.json", "history.csv", "metrics.json", MARKER}
+    small = {"config.json", "history.csv", "metrics.json", "test_predictions.npz"}
+    assert names == small | {MARKER}
 
 
 def test_a_notebook_runs_a_script_and_shows_the_curves(tmp_path):

@@ -84,10 +84,10 @@ RECIPES |= {
         "about": "two batch sizes with steps so long that ReLUs die; 128 takes 16 times as many "
         "steps as 2048, each noisier, until all are dead",
         "hidden": "128,32",
-        "dropout": 0.2,
+        "dropout": 0.3,
         "epochs": 30,
         "batch_size": [128, 2048],
-        "learning_rate": 0.1,
+        "learning_rate": 0.08,
         "schedule": "constant",
     },
 }

@@ -278,7 +278,7 @@ def calibration(measured: Calibration, title: str) -> Figure:
     )  # fmt: skip
     axes.plot([0, 1], [0, 1], "--", color="0.3", lw=1.2, label="perfect calibration")
     axes.set(ylabel="share of right predictions", ylim=(0, 1.02), xlim=(0, 1.005))
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
     count_axes.bar(left, measured.counts, width, align="edge", color="0.7", edgecolor="0.4")
     for place, count in zip(left + width / 2, measured.counts, strict=True):
         if count:

@@ -13,6 +13,7 @@ from common.pictures import luminance, resized, stretched
 
 COARSE_SIDE = 256  # of the small copy on which the paper is told from the ink
 LEAST_CONTRAST = 0.05  # between ink and paper, of the way from black to white
+LEAST_SIZE = 6  # pixels; less is grain
 MOST_PIECES = 50  # more are a texture or a page of text
 EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 Box = tuple[slice, slice]  # rows and columns of a picture
@@ -52,9 +53,13 @@ def _paper(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     contrast = _contrast(picture)
     # Strokes are narrower than half the picture, shadows and tables are not.
     window = max(5, min(contrast.shape) // 2)
+    grain = np.median(np.abs(np.diff(contrast, axis=1))) / 0.954  # a standard deviation
+    contrast = ndimage.gaussian_filter(contrast, max(contrast.shape) / COARSE_SIDE)
     narrow = contrast - ndimage.grey_opening(contrast, (window, window))
-    inked = narrow > otsu(narrow)
+    inked = narrow > max(otsu(narrow), 2.5 * grain)
     covered = ndimage.binary_dilation(inked, EIGHT_NEIGHBOURS, iterations=2 if window > 14 else 1)
+    if covered.mean() > 0.9:
+        raise NothingFoundError("no paper is to be seen around the ink")
     bare = (~covered).astype(np.float32)
     # Paper below the ink is what it is around it: near by, or where there is none, farther away.
     paper = smooth_surface(picture, ~covered)
@@ -73,9 +78,8 @@ def _contrast(picture: np.ndarray) -> np.ndarray:
     strength = np.linalg.norm(difference, axis=-1, keepdims=True)
     weighted = (difference * strength).reshape(-1, 3)
     direction = np.linalg.eigh(weighted.T @ weighted)[1][:, -1]
-    contrast = picture @ direction
-    residual = difference @ direction
-    high = residual > otsu(residual)
+    contrast = difference @ direction
+    high = contrast > otsu(contrast)
     # Paper is most of the picture, and most of its edge.
     return -contrast if high.mean() + frame(high).mean() > 1 else contrast
 
@@ -110,6 +114,8 @@ def otsu(values: np.ndarray) -> float:
 
     N. Otsu, "A threshold selection method from gray-level histograms", 1979.
     """
+    if np.ptp(values) < 1e-6:  # there is but one group
+        return float(values.max())
     counts, edges = np.histogram(values, 256)
     middles = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1]
@@ -132,7 +138,7 @@ def strong_ink(ink: np.ndarray) -> np.ndarray:
     if not candidates.size:
         raise NothingFoundError("nothing is written on it")
     threshold = otsu(candidates)
-    full = np.median(candidates[candidates > threshold])
+    full = np.median(candidates[candidates >= threshold])
     threshold = min(threshold, 0.5 * full)
     faintest = max(0.6 * threshold, 6 * noise)
     places, _ = ndimage.label(ink > faintest, EIGHT_NEIGHBOURS)
@@ -161,7 +167,8 @@ def digits_of(ink: np.ndarray) -> list[tuple[Box, np.ndarray]]:
     """
     pieces, _ = ndimage.label(ink > 0, EIGHT_NEIGHBOURS)
     boxes = dict(enumerate(ndimage.find_objects(np.where(ink > 0.3, pieces, 0)), start=1))
-    boxes = {piece: box for piece, box in boxes.items() if box and not _is_line(box, ink.shape)}
+    boxes = {piece: box for piece, box in boxes.items() if box and _longest(box) >= LEAST_SIZE}
+    boxes = {piece: box for piece, box in boxes.items() if not _is_line(box, ink.shape)}
     inner = {piece: box for piece, box in boxes.items() if not _at_edge(box, ink.shape)}
     # A digit may be cut off at the edge, but a table's or a shadow's edge is no digit.
     boxes = inner if _largest(inner.values()) > 0.15 * _largest(boxes.values()) else boxes

@@ -1,9 +1,8 @@
 """People's pictures of digits and garments, brought into the form that the networks have learnt.
 
-MNIST: "The original black and white (bilevel) images from NIST were size normalized to fit in a
-20x20 pixel box while preserving their aspect ratio. [...] the images were centered in a 28x28 image
-by computing the center of mass of the pixels, and translating the image so as to position this
-point at the center of the 28x28 field" (http://yann.lecun.com/exdb/mnist/).
+MNIST: a digit fits a box of 20 x 20 pixels with its aspect kept, grey where the scaling smooths its
+edges, and is moved so that its centre of mass is the centre of 28 x 28 pixels
+(http://yann.lecun.com/exdb/mnist/).
 
 Fashion-MNIST: the margin trimmed, the longer side resized to 28 pixels, the shorter one extended
 with the garment in the middle, brightness negated (arXiv:1708.07747, section 2).

@@ -86,8 +86,9 @@ def placed(ink: np.ndarray, height: int, width: int, generator: Generator) -> np
 
 
 def painted(ink: np.ndarray, ink_colour: np.ndarray, paper: np.ndarray) -> np.ndarray:
-    """Ink (h, w) of a colour (3,) on paper (3,) or (h, w, 3): float (h, w, 3), 0 to 1."""
-    return ink[..., None] * ink_colour + (1 - ink[..., None]) * paper
+    """Ink (h, w) of a colour (3,) on paper (3,) or (h, w, 3): float32 (h, w, 3), 0 to 1."""
+    paper = np.asarray(paper, np.float32)
+    return paper + ink[..., None] * (np.asarray(ink_colour, np.float32) - paper)
 
 
 def shadow(height: int, width: int, generator: Generator, darkest: float = 0.35) -> np.ndarray:
@@ -96,7 +97,8 @@ def shadow(height: int, width: int, generator: Generator, darkest: float = 0.35)
     angle = generator.uniform(0, 2 * np.pi)
     along = (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)
     along = (along - along.min()) / np.ptp(along)
-    return (1 - (1 - darkest) * along ** generator.uniform(0.7, 2))[..., None]
+    bend = generator.uniform(0.7, 2)
+    return (1 - (1 - darkest) * along.astype(np.float32) ** np.float32(bend))[..., None]
 
 
 def two_colours(generator: Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -199,13 +201,13 @@ def turned_by_exif(digit: np.ndarray, generator: Generator) -> bytes:
 def photograph(digit: np.ndarray, generator: Generator) -> bytes:
     """2,000 pixels wide: shadow, grain, coloured paper, any polarity, a blur, JPEG artefacts."""
     height, width = 1500, 2000
-    ink = drawn(digit, generator.integers(300, 1200))
-    ink = ndimage.gaussian_filter(placed(ink, height, width, generator), 1.5)
+    ink = ndimage.gaussian_filter(drawn(digit, generator.integers(300, 1200)), 1.5)
+    ink = placed(ink, height, width, generator)
     dark, light = generator.uniform(0, 0.25, 3), generator.uniform(0.7, 1, 3)
     colours = (dark, light) if generator.random() < 0.7 else (light, dark)
     picture = painted(ink, *colours) * shadow(height, width, generator)
-    grain = generator.normal(0, 0.03, (height // 2, width // 2, 1)).repeat(2, 0).repeat(2, 1)
-    return encoded(picture + grain, "JPEG", quality=60)
+    grain = 0.03 * generator.standard_normal((height // 2, width // 2, 1), np.float32)
+    return encoded(picture + grain.repeat(2, 0).repeat(2, 1), "JPEG", quality=60)
 
 
 KINDS: dict[str, Callable[[np.ndarray, Generator], bytes]] = {
@@ -263,7 +265,7 @@ def main() -> None:
     )
     most = (10_000 - DEVELOPED_ON) // len(KINDS)
     parser.add_argument(
-        "--pictures", type=whole_number(1, most), default=250, metavar="N", help="of each kind"
+        "--pictures", type=whole_number(1, most), default=200, metavar="N", help="of each kind"
     )
     parser.add_argument("--seed", type=whole_number(0), default=1, metavar="N")
     parser.add_argument("--results-dir", type=Path, default=REPOSITORY / "results")

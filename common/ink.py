@@ -12,6 +12,7 @@ from common.options import UserError
 from common.pictures import luminance, resized, stretched
 
 COARSE_SIDE = 256  # of the small copy on which the paper is told from the ink
+SMOOTH_SIDE = 64  # of the copy on which paper is carried on below the ink
 LEAST_CONTRAST = 0.05  # between ink and paper, of the way from black to white
 LEAST_SIZE = 6  # pixels; less is grain
 MOST_PIECES = 50  # more are a texture or a page of text
@@ -60,15 +61,17 @@ def _paper(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     covered = ndimage.binary_dilation(inked, EIGHT_NEIGHBOURS, iterations=2 if window > 14 else 1)
     if covered.mean() > 0.9:
         raise NothingFoundError("no paper is to be seen around the ink")
-    bare = (~covered).astype(np.float32)
     # Paper below the ink is what it is around it: near by, or where there is none, farther away.
-    paper = smooth_surface(picture, ~covered)
-    for sigma in (window / 4, window / 8):
-        weight = ndimage.gaussian_filter(bare, sigma, truncate=2)[..., None]
-        colours = picture * bare[..., None]
-        blurred = ndimage.gaussian_filter(colours, (sigma, sigma, 0), truncate=2)
-        paper = (blurred + 0.02 * paper) / (weight + 0.02)
-    return paper.astype(np.float32), inked
+    # So smooth a thing needs few pixels.
+    bare = (~covered)[..., None].astype(np.float32)
+    longest = min(SMOOTH_SIDE, max(covered.shape))
+    paper = resized(smooth_surface(picture, ~covered), longest)
+    known = resized(np.concatenate([picture * bare, bare], axis=-1), longest)
+    for share in (8, 16):
+        sigma = min(paper.shape[:2]) / share
+        blurred = ndimage.gaussian_filter(known, (sigma, sigma, 0), truncate=2)
+        paper = (blurred[..., :3] + 0.02 * paper) / (blurred[..., 3:] + 0.02)
+    return stretched(paper, *covered.shape), inked
 
 
 def _contrast(picture: np.ndarray) -> np.ndarray:
@@ -141,9 +144,14 @@ def strong_ink(ink: np.ndarray) -> np.ndarray:
     full = np.median(candidates[candidates >= threshold])
     threshold = min(threshold, 0.5 * full)
     faintest = max(0.6 * threshold, 6 * noise)
-    places, _ = ndimage.label(ink > faintest, EIGHT_NEIGHBOURS)
-    kept = np.unique(places[ink > threshold])
-    mask = np.isin(places, kept[kept > 0])
+    strong = ink > threshold
+    mask = ink > faintest
+    places, _ = ndimage.label(mask, EIGHT_NEIGHBOURS)
+    mask &= np.isin(places, np.unique(places[strong]))
+    for place, box in enumerate(ndimage.find_objects(places), start=1):
+        # Faint ink belongs to the strong that it touches, but not where both hang on ruled lines.
+        if any(_length(side) == size for side, size in zip(box, ink.shape, strict=True)):
+            mask[box] &= strong[box] | (places[box] != place)
     edge = max(1, round(max(ink.shape) / 400))
     near = ndimage.binary_dilation(mask, EIGHT_NEIGHBOURS, iterations=edge)
     lowest = 2.5 * noise

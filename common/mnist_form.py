@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 from scipy import ndimage
+from scipy.spatial import ConvexHull
 
 from common.ink import (
     EIGHT_NEIGHBOURS,
@@ -31,7 +32,7 @@ from common.pictures import luminance, resized
 
 SIDE, BOX = 28, 20  # pixels of an image, and of the box that a digit fits
 CENTRE = 14  # the row and column where the centre of mass of MNIST's digits is
-SHEET_FILLS = 0.75  # of its box; a digit fills less
+SHEET_SOLIDITY = 0.9  # of a sheet on a table, less the digit on it; but of a 1, too
 CROP_SIDE = 160  # of a digit while its strokes are measured and thickened
 LEAST_STROKE, USUAL_STROKE = 1.7, 2.2  # widths in pixels of a 28 x 28 image
 
@@ -64,30 +65,33 @@ def read_digits(picture: np.ndarray) -> Reading:
     ink = ink_of(picture)
     strong = strong_ink(ink)
     digits = digits_of(strong)
-    if len(digits) == 1 and _is_sheet(*digits[0], strong.shape):
-        with contextlib.suppress(NothingFoundError):  # then it is a fat digit after all
-            return _inside(digits[0][0], picture)
+    if len(digits) == 1 and solidity(digits[0][1]) > SHEET_SOLIDITY:
+        with contextlib.suppress(NothingFoundError):  # then it is a 1, or fat, after all
+            return _inside(*digits[0], picture)
     steps = (("paper and shadow removed", np.clip(ink, 0, 1)), ("ink", strong))
     return Reading(picture, steps, tuple(_digit(box, own) for box, own in digits))
 
 
-def _is_sheet(box: Box, ink: np.ndarray, shape: tuple[int, int]) -> bool:
-    """Whether what was taken for a digit is the sheet that it stands on, before a table."""
-    compact = 0.4 < ink.shape[0] / ink.shape[1] < 2.5  # a 1 may fill its box, too
-    return compact and np.mean(ink > 0.3) > SHEET_FILLS and ink.size > 0.1 * shape[0] * shape[1]
+def solidity(ink: np.ndarray) -> float:
+    """The share of its convex hull that a shape (h, w) fills: most of a sheet's, half of a 2's."""
+    points = np.argwhere(resized(ink, 64) > 0.3)
+    if np.ptp(points, axis=0).min(initial=64) < 3:
+        return 1.0
+    return len(points) / ConvexHull(points).volume
 
 
-def _inside(box: Box, picture: np.ndarray) -> Reading:
-    """The digits on that part of a picture, without its rim."""
-    rim = max(1, round(0.04 * min(side.stop - side.start for side in box)))
-    rows, columns = (slice(side.start + rim, side.stop - rim) for side in box)
-    reading = read_digits(picture[rows, columns])
+def _inside(box: Box, ink: np.ndarray, picture: np.ndarray) -> Reading:
+    """The digits on a sheet, which is the ink (h, w) in the box; its rim is left out."""
+    rim = 0.02 * max(ink.shape)
+    depth = ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(ink > 0.3), 1))
+    sheet = depth[1:-1, 1:-1] > rim
+    around = smooth_surface(picture[box], sheet)
+    reading = read_digits(np.where(sheet[..., None], picture[box], around).astype(np.float32))
 
     def moved(inner: Box) -> Box:
-        starts = (rows.start, columns.start)
         return tuple(
-            slice(side.start + start, side.stop + start)
-            for side, start in zip(inner, starts, strict=True)
+            slice(side.start + outer.start, side.stop + outer.start)
+            for side, outer in zip(inner, box, strict=True)
         )
 
     found = tuple(replace(digit, box=moved(digit.box)) for digit in reading.found)

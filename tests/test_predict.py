@@ -147,17 +147,26 @@ def test_a_shadow_and_grain_are_removed(digits, colours):
         assert likeness(only_form(picture), digit) > ALIKE
 
 
-def test_a_sheet_on_a_dark_table(digits):
-    sheet = painted(large(digits[0][0], 200, 60), (0, 0, 0), (0.9, 0.9, 0.9))
-    picture = np.full((600, 700, 3), 0.2)
-    picture[100:420, 200:520] = sheet
-    reading = read_digits(picture.astype(np.float32))
-    (found,) = reading.found
-    assert likeness(found.form, digits[0][0]) > ALIKE
-    inside = np.nonzero(picture[110:410, 210:510, 0] < 0.5)
-    for side, start, places in zip(found.box, (110, 210), inside, strict=True):
-        assert abs(side.start - start - places.min()) < 10
-        assert abs(side.stop - start - places.max()) < 10
+@pytest.mark.parametrize("turned", [0, 20])
+def test_a_sheet_on_a_dark_table(digits, turned):
+    sheet = np.rint(255 * (0.9 - 0.85 * large(digits[0][0], 200, 60))).astype(np.uint8)
+    sheet = Image.fromarray(sheet).rotate(turned, expand=True, fillcolor=50)
+    picture = np.full((600, 700), 50, np.uint8)
+    picture[100 : 100 + sheet.height, 200 : 200 + sheet.width] = sheet
+    (found,) = read_digits(np.repeat(picture[..., None] / 255, 3, axis=2).astype(np.float32)).found
+    upright = np.asarray(Image.fromarray(found.form).rotate(-turned))
+    assert likeness(upright, digits[0][0]) > ALIKE
+    rows, columns = found.box
+    middle = 100 + sheet.height / 2, 200 + sheet.width / 2
+    assert abs((rows.start + rows.stop) / 2 - middle[0]) < 15
+    assert abs((columns.start + columns.stop) / 2 - middle[1]) < 15
+
+
+def test_squares_below_the_ink(digits):
+    paper = np.full((400, 400, 3), 0.9)
+    paper[::40] = paper[:, ::40] = (0.6, 0.7, 0.8)
+    picture = painted(large(digits[0][0], 200, 100), (0.1, 0.1, 0.1), paper)
+    assert likeness(only_form(picture), digits[0][0]) > ALIKE
 
 
 def test_a_fine_pen_is_thickened():

@@ -32,7 +32,8 @@ from common.pictures import luminance, resized
 
 SIDE, BOX = 28, 20  # pixels of an image, and of the box that a digit fits
 CENTRE = 14  # the row and column where the centre of mass of MNIST's digits is
-SHEET_SOLIDITY = 0.9  # of a sheet on a table, less the digit on it; but of a 1, too
+# A sheet on a table fills so much of the picture, and of its convex hull, less the digit on it.
+SHEET_SHARE, SHEET_SOLIDITY = 0.15, 0.9
 CROP_SIDE = 160  # of a digit while its strokes are measured and thickened
 LEAST_STROKE, USUAL_STROKE = 1.7, 2.2  # widths in pixels of a 28 x 28 image
 
@@ -65,7 +66,7 @@ def read_digits(picture: np.ndarray) -> Reading:
     ink = ink_of(picture)
     strong = strong_ink(ink)
     digits = digits_of(strong)
-    if len(digits) == 1 and solidity(digits[0][1]) > SHEET_SOLIDITY:
+    if len(digits) == 1 and _is_sheet(digits[0][1], strong.size):
         with contextlib.suppress(NothingFoundError):  # then it is a 1, or fat, after all
             return _inside(*digits[0], picture)
     steps = (("paper and shadow removed", np.clip(ink, 0, 1)), ("ink", strong))
@@ -78,6 +79,12 @@ def solidity(ink: np.ndarray) -> float:
     if np.ptp(points, axis=0).min(initial=64) < 3:
         return 1.0
     return len(points) / ConvexHull(points).volume
+
+
+def _is_sheet(ink: np.ndarray, picture_size: int) -> bool:
+    """Whether a shape (h, w) is not a digit but a sheet, in a picture of so many pixels."""
+    large = np.count_nonzero(ink > 0.3) > SHEET_SHARE * picture_size  # a 1 is solid, too
+    return large and solidity(ink) > SHEET_SOLIDITY
 
 
 def _inside(box: Box, ink: np.ndarray, picture: np.ndarray) -> Reading:

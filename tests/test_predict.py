@@ -162,6 +162,13 @@ def test_a_sheet_on_a_dark_table(digits, turned):
     assert abs((columns.start + columns.stop) / 2 - middle[1]) < 15
 
 
+def test_a_solid_one_is_no_sheet(digits):
+    for digit in digits[0][digits[1] == 1][:10]:
+        picture = painted(large(digit, 100, 100), (0.2, 0.1, 0.3), (0.9, 0.9, 0.8))
+        form = only_form(read_picture(file_of(picture, "JPEG", quality=40)))
+        assert likeness(form, digit) > ALIKE
+
+
 def test_squares_below_the_ink(digits):
     paper = np.full((400, 400, 3), 0.9)
     paper[::40] = paper[:, ::40] = (0.6, 0.7, 0.8)

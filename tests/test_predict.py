@@ -1,0 +1,401 @@
+import io
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, run_script
+from PIL import Image
+from scipy import ndimage
+
+from common.ink import NothingFoundError, otsu, smooth_surface
+from common.mnist_form import read_digits, read_garment, stroke_width, thickened
+from common.options import UserError
+from common.pictures import LONGEST_SIDE, read_picture
+from common.rendered import render
+from common.saved import read_run
+from tools.predict import figure_name, main
+
+ALIKE = 0.8  # two different digits are below 0.7
+TRAINING = "--data rendered --engine numpy --epochs 4 --images 6000 --hidden 64 --quiet".split()
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Held-out stand-in digits in MNIST's form, made so by SciPy, and their classes."""
+    _, _, images, labels = render("mnist")
+    return np.stack([centred(trimmed(image), 20) for image in images[:200]]), labels[:200]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A results folder with a run of two seeds, a sweep, and a network for garments."""
+    folder = tmp_path_factory.mktemp("results")
+    quick = ["--epochs", "1", "--images", "300"]
+    for name, options in (
+        ("digits", ["--repeats", "2"]),
+        ("sweep", ["--activation", "tanh", "relu", *quick]),
+    ):
+        options = [*TRAINING, *options, "--name", name, "--results-dir", folder]
+        answer = run_script("mnist_dense", *options)
+        assert answer.returncode == 0, answer.stderr
+    return folder
+
+
+def trimmed(image):
+    rows, columns = (np.flatnonzero((image > 50).any(axis=axis)) for axis in (1, 0))
+    return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(float)
+
+
+def centred(image, longest, by_mass=True):
+    """An image whose longer side is scaled to `longest`, in the middle of uint8 (28, 28)."""
+    scaled = ndimage.zoom(image, longest / max(image.shape), order=1)
+    form = np.zeros((28, 28))
+    centre = ndimage.center_of_mass(scaled) if by_mass else np.array(scaled.shape) / 2
+    top, left = (
+        int(np.clip(round(14 - c), 0, 28 - n)) for c, n in zip(centre, scaled.shape, strict=True)
+    )
+    form[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
+    return np.rint(form).astype(np.uint8)
+
+
+def large(digit, side=280, margin=0):
+    """A digit as ink from 0 to 1, enlarged."""
+    image = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
+    return np.pad(np.asarray(image) / 255, margin)
+
+
+def painted(ink, ink_colour, paper):
+    return ink[..., None] * np.array(ink_colour) + (1 - ink[..., None]) * np.array(paper)
+
+
+def file_of(values, format="PNG", **settings):
+    """An encoded picture of floats from 0 to 1."""
+    file = io.BytesIO()
+    Image.fromarray(np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8)).save(
+        file, format, **settings
+    )
+    file.seek(0)
+    return file
+
+
+def only_form(picture):
+    (found,) = read_digits(np.asarray(picture, np.float32)).found
+    return found.form
+
+
+def likeness(one, other):
+    """The best correlation of two images (28, 28), one of them moved by up to a pixel."""
+    moves = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    return max(
+        np.corrcoef(np.roll(one, move, (0, 1)).ravel(), other.ravel())[0, 1] for move in moves
+    )
+
+
+def say(capsys, *arguments):
+    """Run the tool here: its status, and what it printed on either stream."""
+    status = 0
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        status = stop.code
+    return status, *capsys.readouterr()
+
+
+def test_an_image_in_mnists_form_stays_as_it_is(digits):
+    for digit in digits[0][:50]:
+        np.testing.assert_array_equal(
+            only_form(np.repeat(digit[..., None] / 255, 3, axis=2)), digit
+        )
+
+
+@pytest.mark.parametrize("side", [28, 100, 600])
+def test_a_digit_on_paper_becomes_what_mnist_had(digits, side):
+    for digit in digits[0][:20]:
+        picture = painted(large(digit, side), (0.1, 0.1, 0.3), (0.9, 0.85, 0.8))
+        form = only_form(picture)
+        assert likeness(form, digit) > ALIKE
+        assert np.abs(np.array(ndimage.center_of_mass(form)) - 14).max() <= 0.75
+        rows, columns = np.nonzero(form > 40)
+        assert 18 <= max(np.ptp(rows), np.ptp(columns)) + 1 <= 20
+
+
+@pytest.mark.parametrize(
+    "ink, paper",
+    [
+        ((0, 0, 0), (1, 1, 1)),
+        ((1, 1, 1), (0, 0, 0)),
+        ((0.9, 0.9, 0.6), (0.1, 0.25, 0.15)),
+        ((0.8, 0.1, 0.1), (0.2, 0.4, 0.2)),  # as grey as each other
+        ((0.3, 0.3, 0.3), (0.5, 0.5, 0.5)),
+    ],
+)
+def test_any_ink_on_any_paper_is_the_same_digit(digits, ink, paper):
+    digit = digits[0][3]
+    assert likeness(only_form(painted(large(digit, 300, 60), ink, paper)), digit) > ALIKE
+
+
+@pytest.mark.parametrize("colours", [(0.1, 0.95), (0.9, 0.2)])
+def test_a_shadow_and_grain_are_removed(digits, colours):
+    ink, paper = (np.full(3, colour) for colour in colours)
+    light = np.linspace(1, 0.35, 500) ** 1.5
+    for digit in digits[0][:10]:
+        picture = painted(large(digit, 300, 100), ink, paper) * light[:, None]
+        picture += np.random.default_rng(0).normal(0, 0.02, picture.shape)
+        assert likeness(only_form(picture), digit) > ALIKE
+
+
+@pytest.mark.parametrize("turned", [0, 20])
+def test_a_sheet_on_a_dark_table(digits, turned):
+    sheet = np.rint(255 * (0.9 - 0.85 * large(digits[0][0], 200, 60))).astype(np.uint8)
+    sheet = Image.fromarray(sheet).rotate(turned, expand=True, fillcolor=50)
+    picture = np.full((600, 700), 50, np.uint8)
+    picture[100 : 100 + sheet.height, 200 : 200 + sheet.width] = sheet
+    (found,) = read_digits(np.repeat(picture[..., None] / 255, 3, axis=2).astype(np.float32)).found
+    upright = np.asarray(Image.fromarray(found.form).rotate(-turned))
+    assert likeness(upright, digits[0][0]) > ALIKE
+    rows, columns = found.box
+    middle = 100 + sheet.height / 2, 200 + sheet.width / 2
+    assert abs((rows.start + rows.stop) / 2 - middle[0]) < 15
+    assert abs((columns.start + columns.stop) / 2 - middle[1]) < 15
+
+
+def test_a_solid_one_is_no_sheet(digits):
+    for digit in digits[0][digits[1] == 1][:10]:
+        picture = painted(large(digit, 100, 100), (0.2, 0.1, 0.3), (0.9, 0.9, 0.8))
+        form = only_form(read_picture(file_of(picture, "JPEG", quality=40)))
+        assert likeness(form, digit) > ALIKE
+
+
+def test_squares_below_the_ink(digits):
+    paper = np.full((400, 400, 3), 0.9)
+    paper[::40] = paper[:, ::40] = (0.6, 0.7, 0.8)
+    picture = painted(large(digits[0][0], 200, 100), (0.1, 0.1, 0.1), paper)
+    assert likeness(only_form(picture), digits[0][0]) > ALIKE
+
+
+def test_a_fine_pen_is_thickened():
+    bar = np.zeros((160, 40), np.float32)
+    bar[:, 18:22] = 1
+    assert stroke_width(bar) == pytest.approx(4, abs=0.5)
+    assert stroke_width(thickened(bar)) == pytest.approx(2.2 * 8, abs=2)
+    bar[:, 10:30] = 1
+    assert thickened(bar) is bar
+
+
+def test_otsu_splits_best():
+    values = np.random.default_rng(0).normal([0.2] * 300 + [0.8] * 100, 0.1)
+
+    def within(threshold):
+        parts = values[values <= threshold], values[values > threshold]
+        return sum(part.size * part.var() for part in parts)
+
+    best = min(within(threshold) for threshold in np.sort(values)[:-1])
+    assert within(otsu(values)) == pytest.approx(best, rel=0.01)
+
+
+def test_a_quadratic_surface_is_found_below_ink():
+    y, x = np.mgrid[-1:1:60j, -1:1:80j]
+    surface = np.stack([0.7 + 0.1 * x + 0.05 * y * y, 0.6 - 0.1 * x * y, 0.5 + 0 * x], axis=-1)
+    picture = surface.copy()
+    picture[20:40, 30:45] = 0
+    np.testing.assert_allclose(smooth_surface(picture), surface, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "mode", "L LA RGB RGBA P 1 I;16 CMYK-JPEG L-JPEG P-GIF RGB-WEBP L-BMP".split()
+)
+def test_every_kind_of_file_gives_the_same_digit(digits, tmp_path, mode):
+    mode, _, format = mode.partition("-")
+    values = np.rint(255 * (1 - large(digits[0][5], 200))).astype(np.uint8)
+    image = Image.fromarray(values)
+    if mode == "I;16":
+        image = Image.fromarray(values.astype(np.uint16) * 257)
+    elif mode != "L":
+        image = image.convert(mode)
+    path = tmp_path / "digit"  # the content says what it is, not the name
+    image.save(path, format or "PNG")
+    assert likeness(only_form(read_picture(path)), digits[0][5]) > ALIKE
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_ink_on_a_transparent_background(digits, tmp_path, colour):
+    values = np.full((200, 200, 4), colour, np.uint8)
+    values[..., 3] = np.rint(255 * large(digits[0][5], 200))
+    Image.fromarray(values).save(tmp_path / "digit.png")
+    assert likeness(only_form(read_picture(tmp_path / "digit.png")), digits[0][5]) > ALIKE
+
+
+def test_a_palette_may_have_a_transparent_colour(digits, tmp_path):
+    image = Image.fromarray((large(digits[0][5], 200) > 0.5).astype(np.uint8)).convert("P")
+    image.putpalette([40, 40, 40, 0, 0, 0])
+    image.save(tmp_path / "digit.gif", transparency=0)
+    assert likeness(only_form(read_picture(tmp_path / "digit.gif")), digits[0][5]) > ALIKE
+
+
+@pytest.mark.parametrize("orientation, turns", [(3, 2), (6, 1), (8, 3)])
+def test_a_camera_held_otherwise(digits, orientation, turns):
+    """The Exif standard: 6 is shown after turning right by 90 degrees, 3 by 180, 8 by 270."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.rot90(1 - large(digits[0][5], 200), turns)
+    file = file_of(stored, "JPEG", exif=exif)
+    assert likeness(only_form(read_picture(file)), digits[0][5]) > ALIKE
+
+
+def test_an_animation_is_its_first_picture(digits):
+    frames = [Image.fromarray(255 - digits[0][i]) for i in (5, 6)]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    assert likeness(only_form(read_picture(file)), digits[0][5]) > ALIKE
+
+
+def test_a_large_photograph_is_scaled_down():
+    picture = read_picture(file_of(np.ones((1500, 4000)), "JPEG"))
+    assert max(picture.shape) == LONGEST_SIDE and picture.shape[0] == 480
+
+
+@pytest.mark.parametrize("noise", [0, 0.05])
+@pytest.mark.parametrize("shade", [0, 0.5, 1])
+def test_an_empty_picture_is_said_to_be_empty(noise, shade):
+    light = np.linspace(1, 0.6, 300)[:, None]
+    grain = np.random.default_rng(0).normal(0, noise, (200, 300, 3))
+    with pytest.raises(NothingFoundError, match="nothing is written"):
+        read_digits(np.clip(shade * light + grain, 0, 1).astype(np.float32))
+
+
+def test_specks_lines_and_the_edge_are_no_digits(digits):
+    ink = large(digits[0][5], 200, 100)
+    ink[30:36, 30:36] = 1
+    ink[370:373, 20:380] = 1
+    ink[:, :8] = 1
+    assert likeness(only_form(painted(ink, (0, 0, 0), (1, 1, 1))), digits[0][5]) > ALIKE
+
+
+def test_a_garment_fills_the_image_on_black():
+    _, _, images, _ = render("fashion_mnist")
+    for garment in images[:30]:
+        picture = np.pad(1 - large(garment, 280), ((60, 100), (150, 40)), constant_values=1)
+        rgb = np.repeat(picture[..., None], 3, axis=2).astype(np.float32)
+        (found,) = read_garment(rgb).found
+        rows, columns = np.nonzero(found.form > 20)
+        assert max(np.ptp(rows), np.ptp(columns)) + 1 >= 26
+        assert likeness(found.form, centred(trimmed(garment), 28, by_mass=False)) > ALIKE
+    as_it_is = np.repeat(images[0][..., None] / 255, 3, axis=2).astype(np.float32)
+    np.testing.assert_array_equal(read_garment(as_it_is).found[0].form, images[0])
+    with pytest.raises(NothingFoundError):
+        read_garment(np.full((50, 50, 3), 0.9, np.float32))
+
+
+def test_pictures_are_read_as_well_as_the_digits_they_show(
+    digits, results, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("tools.predict.draw_all", lambda *_: None)  # takes its time
+    images, labels = digits[0][:60], digits[1][:60]
+    paths = [tmp_path / f"{i}.jpg" for i in range(len(images))]
+    for path, digit in zip(paths, images, strict=True):
+        picture = painted(large(digit, 150, 50), (0.2, 0.1, 0.4), (0.95, 0.9, 0.85))
+        path.write_bytes(file_of(picture, "JPEG", quality=60).getvalue())
+    (run,) = read_run(results / "mnist_dense" / "digits-rendered")
+    logits = run.trainings[0].model().predict(images)
+    _, printed, errors = say(capsys, "digits-rendered", *paths[:60], "--results-dir", results)
+    lines = printed.splitlines()
+    pattern = r"(.*): (\d) \((\d+\.\d) %\), (\d) \((\d+\.\d) %\), (\d) \((\d+\.\d) %\)"
+    matches = [re.fullmatch(pattern, line) for line in lines]
+    assert [match[1] for match in matches] == [str(path) for path in paths]
+    for match in matches:
+        shares = [float(match[place]) for place in (3, 5, 7)]
+        assert shares == sorted(shares, reverse=True) and sum(shares) <= 100.2
+    read = np.array([int(match[2]) for match in matches])
+    assert (read == labels).mean() >= (logits.argmax(axis=1) == labels).mean() - 0.05
+    assert "rendered stand-ins" in errors
+
+
+def test_a_bad_picture_does_not_stop_the_others(digits, results, tmp_path, capsys):
+    good, bad = tmp_path / "good.png", []
+    content = file_of(1 - large(digits[0][0])).getvalue()
+    good.write_bytes(content)
+    for name, damaged in {
+        "short.png": content[: len(content) // 2],
+        "text.png": b"no picture",
+        "nothing.png": b"",
+        "empty.png": file_of(np.ones((50, 50))).getvalue(),
+    }.items():
+        (tmp_path / name).write_bytes(damaged)
+        bad.append(tmp_path / name)
+    bomb = Image.new("1", (20_000, 10_000))
+    bomb.save(tmp_path / "bomb.png")
+    bad += [tmp_path / "bomb.png", tmp_path / "missing.png", tmp_path]
+    status, printed, errors = say(
+        capsys, "digits-rendered", *bad[:3], good, *bad[3:], "--results-dir", results
+    )
+    assert status == 1
+    assert printed.count("\n") == 1 and printed.startswith(f"{good}: ")
+    complaints = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert len(complaints) == len(bad) and "Traceback" not in errors
+    for path, line in zip(bad, complaints, strict=True):
+        assert str(path) in line
+    place = results / "mnist_dense" / "digits-rendered" / "predictions" / "good.png"
+    assert str(place) in errors
+    with Image.open(place) as figure:
+        assert figure.width > 1000
+    for word in "truncated", "no picture", "nothing is written", "million pixels", "folder":
+        assert word in errors
+
+
+def test_several_digits_are_refused_or_split(digits, results, tmp_path, capsys):
+    (run,) = read_run(results / "mnist_dense" / "digits-rendered")
+    logits = run.trainings[0].model().predict(digits[0])
+    chosen = [np.argmax(np.where(digits[1] == digit, logits[:, digit], -99)) for digit in (4, 0, 7)]
+    ink = np.hstack([large(digits[0][i], 150) for i in chosen])
+    path = tmp_path / "number.png"
+    path.write_bytes(file_of(1 - np.pad(ink, 30)).getvalue())
+    status, printed, errors = say(capsys, "digits-rendered", path, "--results-dir", results)
+    assert (status, printed) == (1, "") and "3 digits" in errors and "--split" in errors
+    status, printed, _ = say(capsys, "digits-rendered", path, "--split", "--results-dir", results)
+    assert status == 0
+    assert re.fullmatch(rf"{re.escape(str(path))}: 407 \(4 .* %, 0 .* %, 7 .* %\)\n", printed)
+    path.write_bytes(file_of(1 - np.vstack([np.pad(ink, 30)] * 2)).getvalue())
+    status, _, errors = say(capsys, "digits-rendered", path, "--split", "--results-dir", results)
+    assert status == 1 and "one row" in errors
+
+
+def test_a_sweep_has_no_network_of_its_own(results, tmp_path, capsys):
+    status, _, errors = say(capsys, "sweep-rendered", tmp_path / "a.png", "--results-dir", results)
+    assert status == 1 and "mnist_dense/sweep-rendered/activation-tanh" in errors
+
+
+def test_pictures_of_one_name_have_figures_of_their_own(tmp_path):
+    used = set()
+    names = [figure_name(tmp_path / name, used) for name in ("a.jpg", "A.png", "b/a.png")]
+    assert names == ["a.png", "A-2.png", "a-3.png"]
+    assert len(figure_name(tmp_path / ("x" * 300), used)) < 100
+
+
+def test_mistakes_are_told_before_keras_is_loaded(results):
+    command = (
+        "import sys; from tools.predict import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print('keras' in sys.modules or 'tensorflow' in sys.modules)"
+    )
+    for run, picture, said in (
+        ("nowhere", "a.png", "there is no run"),
+        ("digits-rendered", "missing.png", "missing.png cannot be read"),
+    ):
+        answer = subprocess.run(
+            [sys.executable, "-c", command, run, picture, "--results-dir", str(results)],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            cwd=REPOSITORY,
+            env=os.environ,
+        )
+        assert answer.returncode == 1 and said in answer.stderr
+        assert answer.stdout.strip() == "False"
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(UserError, match="is a folder"):
+        read_picture(tmp_path)

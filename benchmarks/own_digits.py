@@ -7,7 +7,7 @@ digits 0 to 4,999 served to develop the processing; only 5,000 to 9,999 are repo
 comes twice. Writes `own_digits.md` and `own_digits.png` into the results folder; trains nothing.
 
     python mnist_cnn.py --name digits
-    python benchmarks/own_digits.py digits      # two to three minutes on two cores
+    python benchmarks/own_digits.py digits      # a few minutes on two cores
 """
 
 from __future__ import annotations

@@ -80,6 +80,25 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
 
 
+class ToolParser(OneLineParser):
+    """The command line of `python -m tools.<name>`, which `--results-dir` belongs to."""
+
+    def __init__(self, name: str, description: str) -> None:
+        super().__init__(
+            prog=f"python -m tools.{name}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_argument(
+            "--results-dir",
+            type=whole_path,
+            default=REPOSITORY / "results",
+            metavar="FOLDER",
+            help="where the run folders are (results/ beside the scripts)",
+        )
+
+
 def parse(
     script: str,
     description: str,
@@ -397,6 +416,13 @@ def count_or_all(text: str) -> int | str:
 def layer_sizes(text: str) -> tuple[int, ...]:
     """`256,128` as (256, 128): the units of each layer."""
     return tuple(whole_number(1, 100_000)(part) for part in text.split(","))
+
+
+def whole_path(text: str | Path) -> Path:
+    """`~/results` or `results` as a path from the root."""
+    with contextlib.suppress(RuntimeError):  # "~nobody" is then a name like any other
+        text = Path(text).expanduser()
+    return Path(text).resolve()
 
 
 def run_name(text: str) -> str:

@@ -31,9 +31,8 @@ def read_picture(path: Path | IO[bytes]) -> np.ndarray:
             warnings.simplefilter("ignore")  # of odd metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
-                image.draft(
-                    image.mode, (LONGEST_SIDE, LONGEST_SIDE)
-                )  # JPEGs need not be read whole
+                # JPEGs need not be decoded at their full size.
+                image.draft(image.mode, (LONGEST_SIDE, LONGEST_SIDE))
                 return _opaque(_scaled(ImageOps.exif_transpose(image)))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         most = Image.MAX_IMAGE_PIXELS / 1e6
@@ -75,7 +74,8 @@ def _scaled(image: Image.Image) -> Image.Image:
         values = np.asarray(image).astype(np.float32)
         image = Image.fromarray(values / max(values.max(), 1))
     else:
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
+        image = image.convert("RGBA" if transparent else "RGB")
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
     return image
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from common.data import Dataset
 from common.device import NUMPY_DEVICE, Device
-from common.options import REPOSITORY, Interrupted, UserError, in_words
+from common.options import REPOSITORY, Interrupted, UserError, in_words, whole_path
 
 MARKER = "UNFINISHED"
 # What the line at the start of a run leaves out: it is no setting, or other lines tell it.
@@ -282,10 +282,7 @@ def configuration(args: argparse.Namespace, dataset: Dataset, device: Device) ->
 
 def script_folder(args: argparse.Namespace) -> Path:
     """Where all runs of a script are kept."""
-    folder = args.results_dir
-    with contextlib.suppress(RuntimeError):  # "~nobody" is then a name like any other
-        folder = folder.expanduser()
-    return folder.resolve() / args.script
+    return whole_path(args.results_dir) / args.script
 
 
 def check_results_folder(args: argparse.Namespace) -> None:

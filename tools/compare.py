@@ -18,8 +18,7 @@ import numpy as np
 from scipy.special import softmax
 
 from common.options import (
-    REPOSITORY,
-    OneLineParser,
+    ToolParser,
     UserError,
     as_typed,
     in_words,
@@ -69,12 +68,7 @@ def main(argv: Sequence[str] = ()) -> None:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options; leaves with status 2 and one line when one is wrong."""
-    parser = OneLineParser(
-        prog="python -m tools.compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = ToolParser("compare", __doc__)
     add = parser.add_argument
     add(
         "runs",
@@ -85,13 +79,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--last", type=whole_number(1), metavar="N", help="the last N runs or sweeps (2)")
     add("--script", metavar="NAME", help="only those of one script, such as mnist_cnn")
-    add(
-        "--results-dir",
-        type=Path,
-        default=REPOSITORY / "results",
-        metavar="FOLDER",
-        help="where run folders are (results/ beside the scripts)",
-    )
     args = parser.parse_args(argv)
     if args.runs and (args.last or args.script):
         parser.error("name runs, or choose them with --last and --script, not both")

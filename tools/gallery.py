@@ -3,35 +3,21 @@
 Every run refreshes it at its end.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from common.gallery import refresh
-from common.options import REPOSITORY, OneLineParser, UserError, one_line_errors
+from common.options import ToolParser, UserError, one_line_errors
 
 
 def main(argv: Sequence[str] = ()) -> None:
     """Write the page, and print where it is."""
-    parser = OneLineParser(
-        prog="python -m tools.gallery",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--results-dir",
-        type=Path,
-        default=REPOSITORY / "results",
-        metavar="FOLDER",
-        help="where the run folders are (results/ beside the scripts)",
-    )
+    parser = ToolParser("gallery", __doc__)
     args = parser.parse_args(argv)
     with one_line_errors():
         if not args.results_dir.is_dir():
             raise UserError(f"there is no folder {args.results_dir}: name one with --results-dir")
-        print(f"open {refresh(args.results_dir.resolve())} in a browser")
+        print(f"open {refresh(args.results_dir)} in a browser")
 
 
 if __name__ == "__main__":

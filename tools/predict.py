@@ -23,7 +23,7 @@ from scipy.special import softmax
 
 from common.files import ORIGINALS
 from common.mnist_form import Reading, read_digits, read_garment
-from common.options import REPOSITORY, OneLineParser, UserError, one_line_errors
+from common.options import ToolParser, UserError, one_line_errors
 from common.pictures import read_picture
 from common.runs import beside
 from common.saved import SavedRun, find_run, read_run
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] = ()) -> None:
     """Print a line for each picture that `argv` names, and save its figure."""
     args = parse(argv)
     with one_line_errors():
-        run = only_run(args.run, args.results_dir.expanduser().resolve())
+        run = only_run(args.run, args.results_dir)
         name = run.config["dataset"]
         if args.split and name != "mnist":
             raise UserError(f"--split reads numbers, and {run.name} knows no digits", status=2)
@@ -69,23 +69,11 @@ def main(argv: Sequence[str] = ()) -> None:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options; leaves with status 2 and one line when one is wrong."""
-    parser = OneLineParser(
-        prog="python -m tools.predict",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = ToolParser("predict", __doc__)
     add = parser.add_argument
     add("run", metavar="RUN", help="which run's network is to read them")
     add("images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG, BMP, GIF or WebP")
     add("--split", action="store_true", help="read several digits from left to right as a number")
-    add(
-        "--results-dir",
-        type=Path,
-        default=REPOSITORY / "results",
-        metavar="FOLDER",
-        help="where the run folders are (results/ beside the scripts)",
-    )
     return parser.parse_args(argv)
 
 

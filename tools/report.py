@@ -10,18 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.options import FIGURES, REPOSITORY, OneLineParser, UserError, one_line_errors, one_of
+from common.options import FIGURES, ToolParser, UserError, one_line_errors, one_of
 from common.saved import SavedRun, find_run, read_json, read_run
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options in `argv`."""
-    parser = OneLineParser(
-        prog="python -m tools.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = ToolParser("report", __doc__)
     parser.add_argument("run", metavar="RUN", help="which run")
     parser.add_argument(
         "--figures",
@@ -29,13 +24,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         default="all",
         metavar="WHICH",
         help="all, or curves: no data and no model is needed then (%(default)s)",
-    )
-    parser.add_argument(
-        "--results-dir",
-        type=Path,
-        default=REPOSITORY / "results",
-        metavar="FOLDER",
-        help="where run folders are (results/ beside the scripts)",
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
@@ -75,7 +63,7 @@ def main(argv: Sequence[str] = ()) -> None:
     """Draw as the options in `argv` say."""
     args = parse(argv)
     with one_line_errors(args.debug):
-        redraw(find_run(args.run, args.results_dir.expanduser()), args.figures)
+        redraw(find_run(args.run, args.results_dir), args.figures)
 
 
 if __name__ == "__main__":

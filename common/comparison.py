@@ -116,7 +116,8 @@ def fit_axis(axes, quantity: str) -> None:
         axes.set_yscale("log")
         axes.set_ylim(lowest / 1.1, highest * 1.1)
         ratio = highest / lowest  # the powers of ten are too few ticks for a small one
-        digits = np.arange(1, 10, 0.5) if ratio < 5 else (1, 2, 3, 5, 7) if ratio < 40 else (1, 3)
+        subdivisions = {2: np.arange(1, 10, 0.5), 6: (1, 1.5, 2, 3, 4, 5, 7), 40: (1, 2, 3, 5)}
+        digits = next((digits for most, digits in subdivisions.items() if ratio < most), (1, 3))
         axes.yaxis.set_major_locator(LogLocator(subs=digits))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:.3g}"))
     else:

@@ -134,7 +134,7 @@ def write_table(results: list[dict], path: Path) -> None:
 def draw(results: list[dict]) -> Figure:
     """Accuracy against the time that fitting and predicting take together."""
     titles = list(dict.fromkeys(result["dataset"] for result in results))
-    figure = Figure(figsize=(11, 5), layout="constrained")
+    figure = Figure(figsize=(11, 5.6), layout="constrained")
     methods = [*NETWORKS.values(), *CLASSIFIERS]
     for axes, title in zip(np.atleast_1d(figure.subplots(1, len(titles))), titles, strict=True):
         for result in (result for result in results if result["dataset"] == title):
@@ -153,7 +153,7 @@ def draw(results: list[dict]) -> Figure:
         axes.set(title=title, xlabel="seconds to fit, and to predict 10,000 images")
         axes.set_ylabel("test accuracy, %")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=9)
+        axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
     return figure
 
 

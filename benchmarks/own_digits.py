@@ -29,7 +29,13 @@ from PIL import Image  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
 from common.mnist_form import SIDE, read_digits  # noqa: E402
-from common.options import OneLineParser, UserError, one_line_errors, whole_number  # noqa: E402
+from common.options import (  # noqa: E402
+    OneLineParser,
+    UserError,
+    one_line_errors,
+    whole_number,
+    whole_path,
+)
 from common.pictures import read_picture  # noqa: E402
 from common.report import markdown_table  # noqa: E402
 from common.runs import beside, write_atomically  # noqa: E402
@@ -268,10 +274,10 @@ def main() -> None:
         "--pictures", type=whole_number(1, most), default=200, metavar="N", help="of each kind"
     )
     parser.add_argument("--seed", type=whole_number(0), default=1, metavar="N")
-    parser.add_argument("--results-dir", type=Path, default=REPOSITORY / "results")
+    parser.add_argument("--results-dir", type=whole_path, default=REPOSITORY / "results")
     args = parser.parse_args()
     with one_line_errors():
-        results = args.results_dir.expanduser().resolve()
+        results = args.results_dir
         run = digit_run(args.run, results)
         dataset, model = run.dataset(), run.trainings[0].model()
         generator = np.random.default_rng(args.seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 BINS = 15  # as in the paper on calibration
 
@@ -16,9 +17,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """
     if not np.isfinite(logits).all():
         raise ValueError("some of the network's outputs are no finite numbers")
-    logits = logits.astype(np.float64)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    return special.softmax(logits.astype(np.float64), axis=1)
 
 
 def confident_mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -37,8 +37,7 @@ def draw_run(run: SavedRun, which: str = "all", model=None, dataset: Dataset | N
         print(f"warning: no pictures of what {run.name} learned: {error}", file=sys.stderr)
         return
     draw(run.folder, "mistakes", mistakes, run, dataset)
-    by_hand = run.config.get("engine", "keras") != "keras"
-    if by_hand:
+    if run.by_hand:
         first = ("weights_1", np.asarray(model.parameters[0]).T.reshape(-1, 28, 28))
     else:
         from common import explain_keras  # not at the top: the engine numpy does without Keras
@@ -46,7 +45,7 @@ def draw_run(run: SavedRun, which: str = "all", model=None, dataset: Dataset | N
         first = explain_keras.first_weights(model)
     if first:
         draw(run.folder, "filters", plotting_network.filters, *first, figure_title(run))
-    if not by_hand and explain_keras.has_convolutions(model):
+    if not run.by_hand and explain_keras.has_convolutions(model):
         draw(run.folder, "feature_maps", feature_maps, run, model, dataset)
         draw(run.folder, "attention", attention, run, model, dataset)
 
@@ -181,9 +180,7 @@ def sweep(config: dict, runs: Sequence[SavedRun]) -> Figure:
     options = list(config["combinations"][0])
     groups = []
     for run in runs:
-        values = [run.config[key] for key in options]
-        # JSON has lists where the options are tuples.
-        label = ", ".join(as_typed(tuple(v) if isinstance(v, list) else v) for v in values)
+        label = ", ".join(as_typed(run.config[key]) for key in options)
         histories = [training.history for training in run.trainings]
         accuracies = [training.metrics["test_accuracy"] for training in run.trainings]
         groups.append((label, histories, accuracies))

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from common.options import UserError
+from common.options import UserError, as_typed
 from common.runs import MARKER, UNTOLD, write_atomically
 from common.saved import SavedRun, read_json, read_run
 
@@ -138,7 +138,7 @@ def as_text(value: object) -> str:
     """An option's value for people: `512,512`, `yes`."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return as_typed(value)
 
 
 def measurements(run: SavedRun) -> dict:

@@ -222,8 +222,8 @@ def in_words(options: dict) -> str:
 
 
 def as_typed(value) -> str:
-    """An option's value as one types it: (64, 32) as `64,32`."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
+    """An option's value as one types it: (64, 32), or the list that JSON has for it, as `64,32`."""
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else f"{value}"
 
 
 def add_common_options(parser: argparse.ArgumentParser, recipes: dict[str, dict]) -> None:

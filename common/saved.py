@@ -36,6 +36,11 @@ class SavedRun:
         """The training of each seed: the run itself when there is only one."""
         return self.members or (self,)
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether the network is a `DenseNetwork`, and not one of Keras's."""
+        return self.config.get("engine", "keras") != "keras"
+
     @cached_property
     def name(self) -> str:
         """The folder below the results folder: `mnist_cnn/mine`, `mnist_cnn/mine/blocks-1`.
@@ -84,8 +89,7 @@ class SavedRun:
 
         Raises UserError where the file is missing, damaged, or more than a network.
         """
-        engine = self.config.get("engine", "keras")
-        if engine != "keras":
+        if self.by_hand:
             arrays = list(read_arrays(self.folder / "model.npz").values())
             sizes = [784, *self.config["hidden"], 10]
             shapes = [shape for pair in pairwise(sizes) for shape in (pair, pair[1:])]

@@ -5,11 +5,16 @@ CPU cores (TensorFlow 2.21, 2026-11-21).
 """
 
 import sys
-from argparse import BooleanOptionalAction, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Sequence
-from functools import partial
 
-from common.augment import Augmentation, augment, keras_generator
+from common.augment import (
+    Augmentation,
+    add_augmentation_options,
+    choose_augmentation,
+    keras_generator,
+    strengths,
+)
 from common.data import load
 from common.device import prepare, set_seed
 from common.options import number, one_line_errors, one_of, parse, whole_number
@@ -29,6 +34,7 @@ RECIPES = {
         "shift": 0,
         "rotation": 0,
         "zoom": 0,
+        "elastic": 0,
         "erase": 0,
         "epochs": 10,
         "batch_size": 128,
@@ -46,8 +52,6 @@ RECIPES = {
         "epochs": 8,
     },
 }
-
-AUGMENTATIONS = ("flip", "shift", "rotation", "zoom", "erase")
 
 
 def add_network_options(add: Callable) -> None:
@@ -79,35 +83,7 @@ def add_network_options(add: Callable) -> None:
         metavar="NAME",
         help="numpy: ours, on whole batches; keras: ImageDataGenerator (%(default)s)",
     )
-    add(
-        "--flip",
-        action=BooleanOptionalAction,
-        help="mirror half of the images left to right (%(default)s)",
-    )
-    add(
-        "--shift",
-        type=whole_number(0, 14),
-        metavar="PIXELS",
-        help="move by up to so many pixels (%(default)s)",
-    )
-    add(
-        "--rotation",
-        type=number(0, below=181),
-        metavar="DEGREES",
-        help="turn by up to so many degrees (%(default)s)",
-    )
-    add(
-        "--zoom",
-        type=number(0, below=1),
-        metavar="SHARE",
-        help="enlarge or shrink by up to this share (%(default)s)",
-    )
-    add(
-        "--erase",
-        type=whole_number(0, 28),
-        metavar="PIXELS",
-        help="black out a square of this side in half of the images (%(default)s)",
-    )
+    add_augmentation_options(add, "flip", "shift", "rotation", "zoom", "elastic", "erase")
 
 
 def build_model(blocks: int, filters: int, dropout: float):
@@ -126,18 +102,17 @@ def build_model(blocks: int, filters: int, dropout: float):
     model.add(layers.Flatten())
     model.add(layers.Dense(256, activation="relu"))
     model.add(layers.Dropout(dropout))
-    model.add(layers.Dense(10))
+    model.add(layers.Dense(10, dtype="float32"))
     return model
 
 
-def choose_augmentation(args: Namespace) -> Augmentation | None:
+def augmentation_of(args: Namespace) -> Augmentation | None:
     """What varies each batch of training images, or None."""
-    strengths = {key: getattr(args, key) for key in AUGMENTATIONS}
-    if not args.augment or not any(strengths.values()):
+    if not args.augment:
         return None
-    if args.augmenter == "keras":
-        return keras_generator(**strengths)
-    return partial(augment, **strengths)
+    if args.augmenter == "keras" and strengths(args):
+        return keras_generator(**strengths(args))
+    return choose_augmentation(args)
 
 
 def main(argv: Sequence[str] = ()) -> None:
@@ -146,13 +121,13 @@ def main(argv: Sequence[str] = ()) -> None:
     with one_line_errors(args.debug):
         check_results_folder(args)
         dataset = load("fashion_mnist", args.data, args.data_dir, args.quiet)
-        with Experiment(args, dataset, prepare()) as experiment:
+        with Experiment(args, dataset, prepare(precision=args.precision)) as experiment:
             for run in experiment:
                 args = run.args
                 set_seed(run.seed)
                 split = dataset.split(args.validation, run.seed, args.images)
                 model = build_model(args.blocks, args.filters, args.dropout)
-                augmentation = choose_augmentation(args)
+                augmentation = augmentation_of(args)
                 history = train(model, split, run, augmentation)
                 report(run, model, split, history, augmentation)
             finish(experiment)

@@ -8,6 +8,7 @@ import sys
 from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Callable, Sequence
 
+from common.augment import add_augmentation_options, choose_augmentation
 from common.data import load
 from common.device import prepare, set_seed
 from common.options import (
@@ -33,6 +34,10 @@ RECIPES = {
         "initializer": "glorot_uniform",
         "loss": "mean",
         "rescale": True,
+        "shift": 0,
+        "rotation": 0,
+        "zoom": 0,
+        "elastic": 0,
         "epochs": 12,
         "batch_size": 128,
         "optimizer": "adam",
@@ -93,7 +98,11 @@ RECIPES |= {
 }
 
 # What the engines written by hand know.
-BY_HAND = {"activation": ("relu", "sigmoid", "tanh"), "optimizer": ("sgd", "momentum", "adam")}
+BY_HAND = {
+    "activation": ("relu", "sigmoid", "tanh"),
+    "optimizer": ("sgd", "momentum", "adam"),
+    "label_smoothing": (0,),
+}
 
 # How weights start, as Keras names and settings; biases start at zero but with fan_out_normal.
 NORMAL = "untruncated_normal"
@@ -151,6 +160,7 @@ def add_network_options(add: Callable) -> None:
         action=BooleanOptionalAction,
         help="feed pixels between 0 and 1, not 0 and 255 (%(default)s)",
     )
+    add_augmentation_options(add, "shift", "rotation", "zoom", "elastic")
 
 
 def build_model(
@@ -163,18 +173,20 @@ def build_model(
     """The network in Keras: uint8 images (n, 28, 28) in, logits (n, 10) out."""
     from keras import Input, Sequential, initializers, layers
 
-    def dense(units: int, activation: str | None = None):
+    def dense(units: int, activation: str | None = None, dtype: str | None = None):
         name, settings = INITIALIZERS[initializer]
         start = initializers.get({"class_name": name, "config": settings})
         biases = start if initializer == "fan_out_normal" else "zeros"
-        return layers.Dense(units, activation, kernel_initializer=start, bias_initializer=biases)
+        return layers.Dense(
+            units, activation, kernel_initializer=start, bias_initializer=biases, dtype=dtype
+        )
 
     scale = 1 / 255 if rescale else 1
     model = Sequential([Input((28, 28), dtype="uint8"), layers.Rescaling(scale), layers.Flatten()])
     for units in hidden:
         model.add(dense(units, activation))
         model.add(layers.Dropout(dropout))
-    model.add(dense(10))
+    model.add(dense(10, dtype="float32"))
     return model
 
 
@@ -197,7 +209,7 @@ def check_engine(args: Namespace) -> None:
             if options["engine"] != "keras" and options[key] not in known:
                 raise UserError(
                     f"the engine {options['engine']} has no {key} {options[key]!r}; it has "
-                    f"{', '.join(known)}; --engine keras has all",
+                    f"{', '.join(map(str, known))}; --engine keras has all",
                     status=2,
                 )
 
@@ -209,7 +221,7 @@ def main(argv: Sequence[str] = ()) -> None:
         check_engine(args)
         check_results_folder(args)
         dataset = load("mnist", args.data, args.data_dir, args.quiet)
-        with Experiment(args, dataset, prepare(args.engine)) as experiment:
+        with Experiment(args, dataset, prepare(args.engine, args.precision)) as experiment:
             for run in experiment:
                 split = dataset.split(run.args.validation, run.seed, run.args.images)
                 if run.args.engine == "keras":
@@ -223,8 +235,9 @@ def main(argv: Sequence[str] = ()) -> None:
                     )
                 else:
                     model = build_by_hand(run.args)
-                history = train(model, split, run)
-                report(run, model, split, history)
+                augmentation = choose_augmentation(run.args)
+                history = train(model, split, run, augmentation)
+                report(run, model, split, history, augmentation)
             finish(experiment)
 
 

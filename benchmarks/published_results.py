@@ -11,8 +11,6 @@ A seed that has been measured is not run again, so that the whole can be stopped
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ sys.path.insert(0, str(REPOSITORY))
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import FuncFormatter  # noqa: E402
 
+from benchmarks.repeated import measure, measured, run, run_folder  # noqa: E402
 from common.options import OneLineParser, one_line_errors, whole_number  # noqa: E402
 from common.plotting import (  # noqa: E402
     ACCURACY_TICKS,
@@ -33,7 +32,7 @@ from common.plotting import (  # noqa: E402
     error_decades,
 )
 from common.report import markdown_table  # noqa: E402
-from common.runs import MARKER, beside, write_atomically  # noqa: E402
+from common.runs import beside, write_atomically  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -165,50 +164,26 @@ def main() -> None:
         for seed in range(1, args.seeds + 1):
             for command in commands:
                 if command != CLASSICAL:
-                    measure(command, seed, args.results_dir)
+                    measure(command, seed, args.results_dir / "published_results")
                 elif seed == 1:  # these methods draw no random numbers, or hardly any
                     run([CLASSICAL, "--results-dir", args.results_dir])
                 write_table(args.results_dir)
         print((args.results_dir / "published_results.md").read_text(encoding="utf-8"))
 
 
-def run_folder(command: str, seed: int, results: Path) -> Path:
-    """Where the run of a command with a seed is kept."""
-    script, _, recipe = command.split()
-    return results / "published_results" / Path(script).stem / f"{recipe}-{seed}"
-
-
-def measure(command: str, seed: int, results: Path) -> None:
-    """Run a command with a seed to its end, unless it has been already."""
-    folder = run_folder(command, seed, results)
-    if folder.exists():
-        if not (folder / MARKER).exists():
-            return
-        shutil.rmtree(folder)
-    print(f"{command} --seed {seed}", flush=True)
-    script, *options = command.split()
-    options += ["--seed", str(seed), "--data", "real", "--quiet", "--name", folder.name]
-    options += ["--results-dir", str(folder.parent.parent)]
-    run([script, *options])
-
-
-def run(command: list) -> None:
-    """Run a script of this repository; where it fails, it has said why."""
-    script, *options = map(str, command)
-    answer = subprocess.run([sys.executable, REPOSITORY / script, *options], check=False)
-    if answer.returncode:
-        sys.exit(answer.returncode)
-
-
-def measured(row: Row, results: Path) -> list[dict]:
+def metrics_of(row: Row, results: Path) -> list[dict]:
     """The metrics of each seed that is there."""
     if row.command == CLASSICAL:
         return measured_classical(row.member, results)
-    folders = (run_folder(row.command, seed, results) for seed in range(1, 101))
+    results /= "published_results"
+    folders = [
+        run_folder(row.command, seed, results)
+        for seed in range(1, 101)
+        if measured(row.command, seed, results)
+    ]
     return [
-        json.loads((folder / (row.member or "") / "metrics.json").read_text(encoding="utf-8"))
+        json.loads((folder / row.member / "metrics.json").read_text(encoding="utf-8"))
         for folder in folders
-        if folder.exists() and not (folder / MARKER).exists()
     ]
 
 
@@ -227,7 +202,7 @@ def measured_classical(method: str, results: Path) -> list[dict]:
 
 def write_table(results: Path) -> None:
     """Write published_results.md and .png from the runs that are there."""
-    lines = [(row, measured(row, results)) for row in ROWS]
+    lines = [(row, metrics_of(row, results)) for row in ROWS]
     table = markdown_table([table_line(row, metrics) for row, metrics in lines])
     write_atomically(results / "published_results.md", f"{table}\n".encode())
     with beside(results / "published_results.png") as partial:

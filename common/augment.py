@@ -6,13 +6,65 @@ cheap enough to hide behind the training step.
 
 from __future__ import annotations
 
+from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from common.options import UserError
+from common.options import UserError, number, whole_number
 
 Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+# The options that say how `augment` varies images.
+OPTIONS = {
+    "flip": {
+        "action": BooleanOptionalAction,
+        "help": "mirror half of the images left to right (%(default)s)",
+    },
+    "shift": {
+        "type": whole_number(0, 14),
+        "metavar": "PIXELS",
+        "help": "move training images by up to so many pixels (%(default)s)",
+    },
+    "rotation": {
+        "type": number(0, below=181),
+        "metavar": "DEGREES",
+        "help": "turn by up to so many degrees (%(default)s)",
+    },
+    "zoom": {
+        "type": number(0, below=1),
+        "metavar": "SHARE",
+        "help": "enlarge or shrink by up to this share (%(default)s)",
+    },
+    "elastic": {
+        "type": number(0, below=14),
+        "metavar": "PIXELS",
+        "help": "bend, so that pixels move by so many pixels on average (%(default)s)",
+    },
+    "erase": {
+        "type": whole_number(0, 28),
+        "metavar": "PIXELS",
+        "help": "black out a square of this side in half of the images (%(default)s)",
+    },
+}
+
+
+def add_augmentation_options(add: Callable, *names: str) -> None:
+    """Add the options of these variations; the recipes hold their defaults."""
+    for name in names:
+        add(f"--{name}", **OPTIONS[name])
+
+
+def strengths(args: Namespace) -> dict:
+    """How strong each variation is that the options ask for."""
+    return {name: vars(args)[name] for name in OPTIONS if vars(args).get(name)}
+
+
+def choose_augmentation(args: Namespace) -> Augmentation | None:
+    """What varies each batch of training images as the options say, or None."""
+    chosen = strengths(args)
+    return partial(augment, **chosen) if chosen else None
 
 
 def augment(
@@ -23,6 +75,7 @@ def augment(
     shift: int = 0,
     rotation: float = 0,
     zoom: float = 0,
+    elastic: float = 0,
     erase: int = 0,
 ) -> np.ndarray:
     """A varied copy of `images`, uint8 (n, height, width); every image gets its own variation.
@@ -31,6 +84,8 @@ def augment(
     shift: move by up to so many whole pixels, vertically and horizontally
     rotation: turn by up to so many degrees
     zoom: enlarge or shrink by up to this share, 0.1 for 10 %
+    elastic: bend, by moving every pixel a little differently from its neighbours: in each direction
+        by so many pixels as standard deviation (https://doi.org/10.1109/ICDAR.2003.1227801)
     erase: black out a square of so many pixels in half of the images (random erasing, or cutout:
         https://arxiv.org/abs/1708.04552)
 
@@ -41,8 +96,8 @@ def augment(
     if flip:
         chosen = generator.random(count) < 0.5
         images[chosen] = images[chosen, :, ::-1]
-    if rotation or zoom:
-        images = rotate_and_zoom(images, generator, rotation, zoom)
+    if rotation or zoom or elastic:
+        images = warp(images, generator, rotation, zoom, elastic)
     if shift:
         padded = np.pad(images, ((0, 0), (shift, shift), (shift, shift)))
         rows = generator.integers(0, 2 * shift + 1, (count, 1, 1)) + np.arange(height)[:, None]
@@ -58,15 +113,20 @@ def augment(
 
 
 def keras_generator(
-    *, flip: bool, shift: int, rotation: float, zoom: float, erase: int
+    *,
+    flip: bool = False,
+    shift: int = 0,
+    rotation: float = 0,
+    zoom: float = 0,
+    **unknown: float,
 ) -> Augmentation:
-    """The same variations, but for erasing, by Keras's `ImageDataGenerator`, an image at a time.
+    """The same variations, but for two, by Keras's `ImageDataGenerator`, an image at a time.
 
     Deprecated and slow, but what most tutorials use; only Keras's TensorFlow backend has it.
-    Raises UserError where it is missing, and for `erase`.
+    Raises UserError where it is missing, and for `erase` and `elastic`.
     """
-    if erase:
-        raise UserError("ImageDataGenerator cannot erase: use --erase 0, or --augmenter numpy")
+    for name in unknown:
+        raise UserError(f"ImageDataGenerator cannot do --{name}: use --augmenter numpy")
     try:
         from tensorflow.keras.preprocessing.image import ImageDataGenerator
     except ImportError as error:
@@ -107,31 +167,64 @@ def augmentation_examples(
     return {"originals": originals, "varied": np.stack(varied, axis=1), "labels": classes}
 
 
-def rotate_and_zoom(
-    images: np.ndarray, generator: np.random.Generator, rotation: float, zoom: float
+def warp(
+    images: np.ndarray,
+    generator: np.random.Generator,
+    rotation: float = 0,
+    zoom: float = 0,
+    elastic: float = 0,
 ) -> np.ndarray:
-    """`images`, uint8 (n, height, width), turned and scaled about their centres, bilinearly."""
+    """`images`, uint8 (n, height, width), turned and scaled about their centres, and bent.
+
+    `rotation`, `zoom` and `elastic` are those of `augment`. Interpolation is bilinear.
+    """
     count, height, width = images.shape
     angle = np.deg2rad(generator.uniform(-rotation, rotation, (count, 1, 1)))
     scale = 1 / generator.uniform(1 - zoom, 1 + zoom, (count, 1, 1))
+    cosine, sine = np.float32(scale * np.cos(angle)), np.float32(scale * np.sin(angle))
 
     # For every pixel of the result, the place in the original that it is taken from ...
-    y = np.arange(height)[:, None] - (height - 1) / 2
-    x = np.arange(width) - (width - 1) / 2
-    source_y = scale * (np.cos(angle) * y - np.sin(angle) * x) + (height - 1) / 2
-    source_x = scale * (np.sin(angle) * y + np.cos(angle) * x) + (width - 1) / 2
+    y = np.arange(height, dtype=np.float32)[:, None] - (height - 1) / 2
+    x = np.arange(width, dtype=np.float32) - (width - 1) / 2
+    source_y = cosine * y - sine * x + (height - 1) / 2
+    source_x = sine * y + cosine * x + (width - 1) / 2
+    if elastic:
+        source_y += elastic * smooth_noise(generator, images.shape)
+        source_x += elastic * smooth_noise(generator, images.shape)
 
     # ... which lies between four pixels. A black frame of two serves all that lie outside.
-    padded = np.pad(images, ((0, 0), (2, 2), (2, 2))).astype(np.float32)
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
     source_y = np.clip(source_y + 2, 0, height + 2)
     source_x = np.clip(source_x + 2, 0, width + 2)
-    top, left = source_y.astype(int), source_x.astype(int)
+    top, left = source_y.astype(np.int32), source_x.astype(np.int32)
     down, right = source_y - top, source_x - left
-    image = np.arange(count)[:, None, None]
-    mixed = (
-        padded[image, top, left] * (1 - down) * (1 - right)
-        + padded[image, top, left + 1] * (1 - down) * right
-        + padded[image, top + 1, left] * down * (1 - right)
-        + padded[image, top + 1, left + 1] * down * right
-    )
-    return np.rint(mixed).astype(np.uint8)
+    frame = width + 4
+    image = np.arange(count, dtype=np.int32)[:, None, None] * ((height + 4) * frame)
+    corner = image + top * frame + left
+
+    def across(corner: np.ndarray) -> np.ndarray:
+        """Between the pixels at `corner` and to its right."""
+        here = padded.take(corner).astype(np.float32)
+        return here + right * (padded.take(corner + 1) - here)
+
+    above = across(corner)
+    return np.rint(above + down * (across(corner + frame) - above)).astype(np.uint8)
+
+
+def smooth_noise(
+    generator: np.random.Generator, shape: tuple[int, int, int], width: float = 4
+) -> np.ndarray:
+    """Noise, float32 of `shape`, of mean 0 and variance 1, that differs little over `width` pixels.
+
+    Every value is a sum over normal numbers `width` pixels apart, weighted by a Gaussian of that
+    standard deviation, which is nearly the same as blurring a number for each pixel, and cheaper.
+    """
+    count, *sides = shape
+    bases = []
+    for side in sides:
+        centres = np.arange(-width, side + 2 * width, width)
+        weights = np.exp(-(((np.arange(side)[:, None] - centres) / width) ** 2) / 2)
+        bases.append(np.float32(weights / np.linalg.norm(weights, axis=1, keepdims=True)))
+    rows, columns = bases
+    coarse = generator.standard_normal((count, rows.shape[1], columns.shape[1]), np.float32)
+    return rows @ (coarse @ columns.T)

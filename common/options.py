@@ -41,7 +41,7 @@ OPTIMIZERS = {
 }
 
 # The options that take one value only; the others take several.
-SINGLE = "recipe repeats data data_dir name results_dir figures".split()
+SINGLE = "recipe repeats precision data data_dir name results_dir figures".split()
 
 # What --figures may be.
 FIGURES = ("all", "curves", "none")
@@ -267,6 +267,13 @@ def add_common_options(parser: argparse.ArgumentParser, recipes: dict[str, dict]
         help="constant, or cosine: a short linear warm-up, then down to zero (%(default)s)",
     )
     add(
+        "--label-smoothing",
+        type=number(0, below=1),
+        default=0.0,
+        metavar="SHARE",
+        help="share of a label's certainty that goes to all classes alike (%(default)s)",
+    )
+    add(
         "--validation",
         type=number(0, below=1),
         default=0.1,
@@ -286,6 +293,13 @@ def add_common_options(parser: argparse.ArgumentParser, recipes: dict[str, dict]
         default=1,
         metavar="N",
         help="of weights, shuffling, split and augmentation (%(default)s)",
+    )
+    add(
+        "--precision",
+        type=one_of("precision", ("auto", "float32", "bfloat16")),
+        default="auto",
+        metavar="NAME",
+        help="of Keras's arithmetic: float32, bfloat16, or auto, the faster one (%(default)s)",
     )
     add(
         "--repeats",

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -29,8 +29,8 @@ from common.options import REPOSITORY, Interrupted, UserError, in_words, whole_p
 
 MARKER = "UNFINISHED"
 # What the line at the start of a run leaves out: it is no setting, or other lines tell it.
-UNTOLD = """recipe script started command_line data data_dir name results_dir repeats figures show
-    quiet debug seeds combinations""".split()
+UNTOLD = """recipe script started command_line precision data data_dir name results_dir repeats
+    figures show quiet debug seeds combinations""".split()
 HISTORY_COLUMNS = (
     "epoch seconds learning_rate loss accuracy validation_loss validation_accuracy".split()
 )
@@ -188,7 +188,7 @@ class Experiment:
         self.folder = create_folder(script_folder(args), name, numbered=args.name is None)
         self.overview = self._begin(self.folder, args)
         self.overview.say(f"data: {dataset.title} from {dataset.source}")
-        self.overview.say(f"device: {device.name} ({device.reason})")
+        self.overview.say(f"device: {device.name} ({device.reason}), {device.precision}")
         settings = {key: vars(args)[key] for key in vars(args) if key not in UNTOLD}
         self.overview.say(f"recipe: {args.recipe} ({in_words(settings)})")
 
@@ -250,6 +250,8 @@ class Experiment:
         device = self.device
         if vars(args).get("engine") == "numpy":  # also where other runs use a GPU
             device = NUMPY_DEVICE
+        elif vars(args).get("engine") == "tensorflow":  # also where Keras computes in bfloat16
+            device = replace(device, precision="float32")
         run = Run(folder, args, args.seed, device)
         run.mark(f"started {args.started.isoformat(' ', 'seconds')} by process {os.getpid()}")
         run.write_json("config.json", configuration(args, self.dataset, device))
@@ -271,6 +273,7 @@ def configuration(args: argparse.Namespace, dataset: Dataset, device: Device) ->
         "source": dataset.source,
         "fingerprint": dataset.fingerprint,
         "device": device.name,
+        "precision": device.precision,
         "backend": device.backend,
         "cores": os.cpu_count(),
         "platform": platform.platform(),

@@ -12,17 +12,22 @@ from common.data import Dataset
 from common.runs import Run
 from common.training import Batches, Recorder, Schedule
 
+STEPS_AT_ONCE = 16
+
 
 def fit(model: keras.Model, batches: Batches, dataset: Dataset, run: Run) -> None:
     """Train `model`, whose outputs are logits (n, 10), with Keras's own `fit`."""
     args = run.args
-    reduction = {"mean": "sum_over_batch_size", "sum": "sum"}[vars(args).get("loss", "mean")]
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
-    metrics = ["accuracy"]
-    if reduction == "sum":  # history holds the mean all the same
+    loss, metrics = make_loss(args), [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+    if args.label_smoothing or loss.reduction == "sum":
+        # History holds the mean cross-entropy all the same, so that runs can be compared.
         metrics.append(keras.metrics.SparseCategoricalCrossentropy(name="mean", from_logits=True))
     optimizer = make_optimizer(args, steps=args.epochs * len(batches))
-    model.compile(optimizer=optimizer, loss=loss, metrics=metrics)
+    # With its variables there from the start, TensorFlow traces the network once, not twice.
+    optimizer.build(model.trainable_variables)
+    # Several steps for each return to Python, which is slow; not so many that Ctrl-C has to wait.
+    several = min(STEPS_AT_ONCE, len(batches)) if keras.backend.backend() == "tensorflow" else 1
+    model.compile(optimizer=optimizer, loss=loss, metrics=metrics, steps_per_execution=several)
     validation = None
     if len(dataset.validation_images):
         validation = (dataset.validation_images, dataset.validation_labels)
@@ -38,6 +43,31 @@ def fit(model: keras.Model, batches: Batches, dataset: Dataset, run: Run) -> Non
         verbose=1 if bar else 0,
         callbacks=[Watch(batches, Recorder(run, bar), loss="mean" if len(metrics) > 1 else "loss")],
     )
+
+
+def make_loss(args) -> keras.losses.Loss:
+    """The loss that the options name, of labels (n,) and logits (n, 10)."""
+    reduction = {"mean": "sum_over_batch_size", "sum": "sum"}[vars(args).get("loss", "mean")]
+    if args.label_smoothing:
+        return SmoothedCrossEntropy(args.label_smoothing, reduction)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+
+
+class SmoothedCrossEntropy(keras.losses.Loss):
+    """Cross-entropy with labels that are not quite sure (https://arxiv.org/abs/1512.00567).
+
+    A share `smoothing` of the certainty goes to all classes alike. Keras has it for one-hot labels.
+    """
+
+    def __init__(self, smoothing: float, reduction: str) -> None:
+        super().__init__(reduction=reduction)
+        self.smoothing = smoothing
+
+    def call(self, labels, logits):
+        """The loss of each image."""
+        of_label = keras.ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        of_all = keras.ops.logsumexp(logits, axis=-1) - keras.ops.mean(logits, axis=-1)
+        return (1 - self.smoothing) * of_label + self.smoothing * of_all
 
 
 def make_optimizer(args, steps: int) -> keras.optimizers.Optimizer:

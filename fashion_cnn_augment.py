@@ -25,6 +25,7 @@ from common.training import train
 RECIPES = {
     "default": {
         "about": "two convolutional blocks; mirrored garments",
+        "network": "strided",
         "blocks": 2,
         "filters": 24,
         "dropout": 0.5,
@@ -43,19 +44,38 @@ RECIPES = {
         "schedule": "cosine",
     },
     "quick": {"about": "a first look: two epochs", "epochs": 2},
+    "best": {
+        "about": "the most accurate, in twenty minutes: a deeper network",
+        "network": "deep",
+        "filters": 64,
+        "dropout": 0,
+        "label_smoothing": 0.1,
+        "epochs": 24,
+        "learning_rate": 0.003,
+    },
     "image_data_generator": {
         "about": "mirrored, moved, turned and zoomed by Keras's own ImageDataGenerator",
         "augmenter": "keras",
         "shift": 1,
         "rotation": 5,
         "zoom": 0.05,
+        "filters": 24,
         "epochs": 8,
+        "learning_rate": 0.004,
+        "label_smoothing": 0,
+        "precision": "float32",  # as the published result was measured
     },
 }
 
 
 def add_network_options(add: Callable) -> None:
     """The options that only this script has."""
+    add(
+        "--network",
+        type=one_of("network", ("strided", "deep")),
+        metavar="NAME",
+        help="strided, or deep: five convolutions (%(default)s)",
+    )
     add(
         "--blocks",
         type=whole_number(1, 4),
@@ -86,9 +106,14 @@ def add_network_options(add: Callable) -> None:
     add_augmentation_options(add, "flip", "shift", "rotation", "zoom", "elastic", "erase")
 
 
-def build_model(blocks: int, filters: int, dropout: float):
+def build_model(blocks: int, filters: int, dropout: float, network: str = "strided"):
     """The network: uint8 images (n, 28, 28) in, logits (n, 10) out."""
     from keras import Input, Sequential, layers
+
+    if network == "deep":
+        from common.networks import deep_network
+
+        return deep_network(filters, dropout)
 
     model = Sequential(
         [Input((28, 28), dtype="uint8"), layers.Rescaling(1 / 255), layers.Reshape((28, 28, 1))]
@@ -126,7 +151,7 @@ def main(argv: Sequence[str] = ()) -> None:
                 args = run.args
                 set_seed(run.seed)
                 split = dataset.split(args.validation, run.seed, args.images)
-                model = build_model(args.blocks, args.filters, args.dropout)
+                model = build_model(args.blocks, args.filters, args.dropout, args.network)
                 augmentation = augmentation_of(args)
                 history = train(model, split, run, augmentation)
                 report(run, model, split, history, augmentation)

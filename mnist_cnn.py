@@ -45,9 +45,23 @@ RECIPES = {
         "epochs": 1,
         "learning_rate": 0.01,
     },
+    "best": {
+        "about": "the most accurate, in ten minutes: a deeper network, digits bent and turned",
+        "network": "deep",
+        "filters": 64,
+        "dropout": 0,
+        "shift": 1,
+        "rotation": 10,
+        "zoom": 0.1,
+        "elastic": 0.7,
+        "label_smoothing": 0.1,
+        "epochs": 16,
+        "learning_rate": 0.003,
+    },
     "pooled": {
         "about": "the textbooks' network: convolution, pooling, convolution, pooling, dropout",
         "network": "pooled",
+        "epochs": 8,
         "filters": 32,
         "shift": 0,
     },
@@ -63,6 +77,7 @@ RECIPES = {
     "depth": {
         "about": "one to four convolutions, each pooled, with nothing against overfitting",
         "network": "pooled",
+        "epochs": 8,
         "blocks": [1, 2, 3, 4],
         "filters": 16,
         "dropout": 0,
@@ -84,9 +99,11 @@ RECIPES = {
         "schedule": "constant",
     },
 }
+# The published results were measured so; bfloat16 would repeat them only on some processors.
+for published in ("pooled", "pooled_three", "depth", "unscaled"):
+    RECIPES[published] |= {"precision": "float32", "label_smoothing": 0}
 
-
-NETWORKS = ("strided", "pooled", "two_convolutions")
+NETWORKS = ("strided", "pooled", "two_convolutions", "deep")
 
 
 def add_network_options(add: Callable) -> None:
@@ -129,6 +146,11 @@ def build_model(
 ):
     """The network: uint8 images (n, 28, 28) in, logits (n, 10) out."""
     from keras import Input, Sequential, layers
+
+    if network == "deep":
+        from common.networks import deep_network
+
+        return deep_network(filters, dropout)
 
     def convolution(filters: int, size: int = 3, **settings):
         return layers.Conv2D(filters, size, activation="relu", **settings)

@@ -23,6 +23,14 @@ def font_cache():
     return matplotlib.font_manager.fontManager
 
 
+@pytest.fixture(autouse=True)
+def float32():
+    """Keep from the next test the precision that this one has chosen."""
+    yield
+    if keras := sys.modules.get("keras"):
+        keras.config.set_dtype_policy("float32")
+
+
 def run_script(script: str, *options: object, repository: Path = REPOSITORY, **keywords):
     """Run a script to its end as a person would, and give what it printed and its status."""
     command = [sys.executable, str(repository / f"{script}.py"), *map(str, options)]

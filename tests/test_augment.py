@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from common.augment import augment, augmentation_examples
+from common.augment import augment, augmentation_examples, smooth_noise, warp
 
 
 @pytest.fixture
@@ -98,3 +98,27 @@ def test_examples_are_the_first_of_each_class_that_there_is_and_copies_of_them(i
     for original, copies in zip(images, examples["varied"], strict=False):
         mirrored = original[:, ::-1]
         assert all((copy == original).all() or (copy == mirrored).all() for copy in copies)
+
+
+def test_bending_moves_pixels_as_far_as_it_says():
+    # On a ramp, the value that comes out tells where it was taken from.
+    ramp = np.tile(np.arange(0, 252, 9, dtype=np.uint8), (400, 28, 1))
+    moved = (augment(ramp, generator(), elastic=1.5).astype(float) - ramp) / 9
+    inside = moved[:, 6:-6, 6:-6]
+    assert abs(inside.mean()) < 0.1
+    assert abs(inside.std() - 1.5) < 0.1
+    # Neighbours move together, pixels far apart do not.
+    columns = inside - inside.mean()
+    near = (columns[:, 1:] * columns[:, :-1]).mean() / columns.var()
+    far = (columns[:, 15:] * columns[:, :-15]).mean() / columns.var()
+    assert near > 0.95 and abs(far) < 0.15
+
+
+def test_smooth_noise_has_variance_one_everywhere():
+    noise = smooth_noise(generator(), (4000, 28, 20))
+    assert noise.shape == (4000, 28, 20) and noise.dtype == np.float32
+    assert np.abs(noise.var(axis=0) - 1).max() < 0.15
+
+
+def test_nothing_is_bent_by_no_strength(images):
+    assert (warp(images, generator()) == images).all()

@@ -1,3 +1,4 @@
+import importlib
 import os
 import subprocess
 import sys
@@ -86,3 +87,24 @@ def test_a_missing_engine_is_one_line(tmp_path):
     assert "error: tensorflow is not installed" in answer.stderr
     assert "requirements.txt" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_precision_is_the_processors_unless_one_is_asked_for(monkeypatch):
+    keras = importlib.import_module("keras")
+    monkeypatch.setattr("common.device.GPU_FINDERS", dict.fromkeys(GPU_FINDERS, list))
+    automatic = "bfloat16" if keras.backend.backend() == "tensorflow" else "float32"
+    for units, wanted, got in (
+        (True, "auto", automatic),
+        (False, "auto", "float32"),
+        (True, "float32", "float32"),
+        (False, "bfloat16", "bfloat16"),
+    ):
+        monkeypatch.setattr("common.device.has_bfloat16_units", lambda units=units: units)
+        assert prepare(precision=wanted).precision == got
+        assert keras.config.dtype_policy().compute_dtype == got
+        assert keras.config.dtype_policy().variable_dtype == "float32"
+
+
+def test_networks_by_hand_compute_in_float32():
+    assert prepare("tensorflow", "bfloat16").precision == "float32"
+    assert prepare("numpy", "bfloat16").precision == "float32"

@@ -2,6 +2,8 @@
 
 from itertools import pairwise
 
+import keras
+import numpy as np
 import pytest
 
 import fashion_cnn_augment
@@ -47,3 +49,25 @@ def test_two_convolutions_on_pixels_as_they_are():
     wanted = (9 + 1) * 64 + (9 * 64 + 1) * 32  # 28 -> 26 -> 24 -> 12
     assert model.count_params() == wanted + (12 * 12 * 32 + 1) * 10
     assert model.layers[0].scale == 1
+
+
+@pytest.mark.parametrize("script", [mnist_cnn, fashion_cnn_augment])
+def test_the_deep_network(script):
+    model = script.build_model(2, 8, 0.5, "deep")
+    wanted = (25 + 1) * 8 + 2 * (9 * 8 + 1) * 8
+    wanted += 9 * 8 * 16 + 9 * 16 * 16 + 2 * 4 * 16  # with batch normalisation for biases
+    assert model.count_params() == wanted + (16 + 1) * 10
+    assert model.output_shape == (None, 10)
+
+
+def test_logits_are_float32_whatever_the_network_computes_in():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    images = np.zeros((2, 28, 28), np.uint8)
+    for model in (
+        mnist_dense.build_model((8,), "relu", 0),
+        mnist_cnn.build_model(2, 8, 0),
+        fashion_cnn_augment.build_model(2, 8, 0, "deep"),
+    ):
+        assert model.layers[-2].compute_dtype == "bfloat16"
+        assert model.predict(images, verbose=0).dtype == np.float32
+        assert {weights.dtype for weights in model.get_weights()} == {np.dtype(np.float32)}

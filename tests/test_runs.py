@@ -38,6 +38,7 @@ def options(folder, **changes):
         "command_line": ["mnist_dense.py"],
         "started": datetime(2026, 11, 21, 9, 30, 0, tzinfo=timezone.utc),
         "hidden": (32, 16),
+        "label_smoothing": 0,
     }
     values |= changes
     first, count = values["seed"], values["repeats"]

@@ -16,7 +16,7 @@ from common.dense_tensorflow import DenseNetwork as TensorFlowNetwork
 from common.device import set_seed
 from common.runs import History, Run, read_history
 from common.training import Batches, Schedule, stop_requests, train
-from common.training_keras import make_optimizer
+from common.training_keras import make_loss, make_optimizer
 
 COUNT = 300
 
@@ -129,6 +129,34 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(small, tmp_path):
     (weights, losses), (again, losses_again) = results
     assert all((a == b).all() for a, b in zip(weights, again, strict=True))
     assert losses == losses_again
+
+
+def test_several_steps_at_once_are_the_same_steps(small, tmp_path, monkeypatch):
+    weights = []
+    for several in (1, 3):  # of five steps an epoch
+        monkeypatch.setattr("common.training_keras.STEPS_AT_ONCE", several)
+        model = make_model()
+        train(model, small, make_run(tmp_path))
+        weights.append(model.get_weights())
+    assert all((a == b).all() for a, b in zip(*weights, strict=True))
+
+
+def test_smoothed_labels_cost_what_keras_says_of_one_hot_ones(tmp_path):
+    generator = np.random.default_rng(1)
+    logits = generator.normal(0, 3, (50, 10)).astype(np.float32)
+    labels = generator.integers(0, 10, 50)
+    ours = make_loss(options(tmp_path, label_smoothing=0.1))(labels, logits)
+    theirs = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    assert math.isclose(float(ours), float(theirs(np.eye(10)[labels], logits)), rel_tol=1e-6)
+
+
+def test_history_holds_the_plain_cross_entropy_of_smoothed_labels(small, tmp_path):
+    model = make_model()
+    history = train(model, small, make_run(tmp_path, label_smoothing=0.3))
+    logits = model.predict(small.validation_images, verbose=0)
+    plain = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    expected = float(plain(small.validation_labels, logits))
+    assert math.isclose(history.column("validation_loss")[-1], expected, rel_tol=1e-4)
 
 
 def test_training_learns_and_history_tells_the_truth(small, tmp_path):

@@ -9,6 +9,7 @@ moment of the machine meets all.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -158,7 +159,7 @@ def train_tiled(times: int) -> tuple[float, int]:
     mnist_cnn.load = tiled
     with tempfile.TemporaryDirectory() as folder:
         options = "--epochs 2 --validation 0 --data real --figures none --quiet --name run"
-        with contextlib.redirect_stdout(None):
+        with contextlib.redirect_stdout(io.StringIO()):
             mnist_cnn.main([*options.split(), "--results-dir", folder])
         history = read_history(Path(folder) / "mnist_cnn" / "run")
     return history.rows[-1]["seconds"], peak_memory()

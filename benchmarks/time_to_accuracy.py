@@ -19,6 +19,7 @@ record_bf16 the same in bfloat16, as ours is on a processor that has units for i
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -68,7 +69,7 @@ def ours(seed: int) -> list[tuple[float, float]]:
     mnist_cnn.report = timed(mnist_cnn.report)
     with tempfile.TemporaryDirectory() as folder:
         options = f"--recipe fast --seed {seed} --data real --figures none --quiet --name run"
-        with contextlib.redirect_stdout(None):
+        with contextlib.redirect_stdout(io.StringIO()):
             mnist_cnn.main([*options.split(), "--results-dir", folder])
         path = Path(folder) / "mnist_cnn" / "run" / "metrics.json"
         reached = json.loads(path.read_text(encoding="utf-8"))["test_accuracy"]

@@ -13,6 +13,7 @@ from common.runs import Run
 from common.training import Batches, Recorder, Schedule
 
 STEPS_AT_ONCE = 16
+BATCHES_AHEAD = 8
 
 
 def fit(model: keras.Model, batches: Batches, dataset: Dataset, run: Run) -> None:
@@ -35,7 +36,7 @@ def fit(model: keras.Model, batches: Batches, dataset: Dataset, run: Run) -> Non
     # Keras's progress bar redraws its line, which only a terminal can show.
     bar = sys.stdout.isatty() and not args.quiet
     model.fit(
-        Feed(batches),
+        feed(batches),
         epochs=args.epochs,
         shuffle=False,  # Batches does, from its own seed; Keras would from the global state
         validation_data=validation,
@@ -86,8 +87,29 @@ def make_optimizer(args, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.get({"class_name": args.optimizer, "config": {"learning_rate": rate}})
 
 
-class Feed(keras.utils.PyDataset):
+def feed(batches: Batches):
     """Batches as `fit` takes them."""
+    if keras.backend.backend() != "tensorflow":
+        return Feed(batches)
+    import tensorflow as tf
+
+    dataset = tf.data.Dataset.from_generator(
+        lambda: (batches[number] for number in range(len(batches))),
+        output_signature=(
+            tf.TensorSpec((None, *batches.images.shape[1:]), batches.images.dtype),
+            tf.TensorSpec((None,), batches.labels.dtype),
+        ),
+    )
+    # Keras would do the same, but leave it to TensorFlow to tune: a thread that takes time from
+    # the training, and at the end of it may be waited for, for seconds.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    counted = tf.data.experimental.assert_cardinality(len(batches))
+    return dataset.apply(counted).prefetch(BATCHES_AHEAD).with_options(options)
+
+
+class Feed(keras.utils.PyDataset):
+    """Batches as `fit` takes them on the other backends."""
 
     def __init__(self, batches: Batches) -> None:
         super().__init__()

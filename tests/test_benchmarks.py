@@ -42,11 +42,8 @@ def test_a_target_is_met_by_the_mean_and_by_the_time(tmp_path):
     line = accuracy.table_line(target, tmp_path)
     assert line["command"] == "`python mnist_cnn.py`"
     assert line["test accuracy"] == "99.51 ± 0.01 %"
-    assert (line["whole process"], line["seeds"], line["met"]) == (
-        "82 s (slowest 85 s)",
-        "2",
-        "yes",
-    )
+    assert line["whole process"] == "82 s (slowest 84 s)"
+    assert (line["seeds"], line["met"]) == ("2", "yes")
 
     slow = accuracy.Target(target.command, 0.995, 81)
     vague = accuracy.Target(target.command, 0.9952, 90)

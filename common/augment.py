@@ -40,7 +40,7 @@ OPTIONS = {
     "elastic": {
         "type": number(0, below=14),
         "metavar": "PIXELS",
-        "help": "bend, so that pixels move by so many pixels on average (%(default)s)",
+        "help": "bend, so that pixels move by about so many pixels (%(default)s)",
     },
     "erase": {
         "type": whole_number(0, 28),

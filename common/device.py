@@ -100,7 +100,9 @@ def set_seed(seed: int) -> None:
     """Start from scratch: forget earlier models, and seed Python, NumPy and the Keras backend."""
     import keras
 
-    keras.utils.clear_session()
+    precision = keras.config.dtype_policy()
+    keras.utils.clear_session()  # which would forget that, too
+    keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(seed)
 
 

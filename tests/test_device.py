@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from common.device import GPU_FINDERS, nvidia_card, prepare, quiet_stderr
+from common.device import GPU_FINDERS, nvidia_card, prepare, quiet_stderr, set_seed
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 
@@ -101,6 +101,7 @@ def test_precision_is_the_processors_unless_one_is_asked_for(monkeypatch):
     ):
         monkeypatch.setattr("common.device.has_bfloat16_units", lambda units=units: units)
         assert prepare(precision=wanted).precision == got
+        set_seed(1)
         assert keras.config.dtype_policy().compute_dtype == got
         assert keras.config.dtype_policy().variable_dtype == "float32"
 

@@ -1,7 +1,7 @@
 """A convolutional network on MNIST.
 
-Measured: 99.45 ± 0.03 % test accuracy over seeds 1 to 5, about 65 s for the whole process on two
-CPU cores (TensorFlow 2.21, 2026-11-21).
+Measured: 99.46 ± 0.08 % test accuracy over seeds 1 to 5, about 45 s for the whole process on two
+CPU cores in bfloat16 (TensorFlow 2.21, 2026-11-21).
 """
 
 import sys

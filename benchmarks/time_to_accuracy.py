@@ -40,7 +40,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 import numpy as np  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import FuncFormatter  # noqa: E402
+from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: E402
 
 from common.data import Dataset, load, normalise  # noqa: E402
 from common.options import OneLineParser, one_line_errors, one_of, whole_number  # noqa: E402
@@ -284,8 +284,9 @@ def draw(curves: dict) -> Figure:
     axes.set_ylim(0.97, 0.995)
     axes.set_yticks([0.97, 0.98, 0.985, 0.99, 0.995])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    axes.set_xticks([2, 5, 10, 20, 50, 100, 200])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     return figure

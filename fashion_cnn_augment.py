@@ -59,10 +59,7 @@ RECIPES = {
         "shift": 1,
         "rotation": 5,
         "zoom": 0.05,
-        "filters": 24,
         "epochs": 8,
-        "learning_rate": 0.004,
-        "label_smoothing": 0,
         "precision": "float32",  # as the published result was measured
     },
 }
@@ -80,7 +77,7 @@ def add_network_options(add: Callable) -> None:
         "--blocks",
         type=whole_number(1, 4),
         metavar="N",
-        help="convolutional blocks, 1 to 4 (%(default)s)",
+        help="convolutional blocks, 1 to 4; the deep network has its own (%(default)s)",
     )
     add(
         "--filters",

@@ -61,7 +61,6 @@ RECIPES = {
     "pooled": {
         "about": "the textbooks' network: convolution, pooling, convolution, pooling, dropout",
         "network": "pooled",
-        "epochs": 8,
         "filters": 32,
         "shift": 0,
     },
@@ -77,7 +76,6 @@ RECIPES = {
     "depth": {
         "about": "one to four convolutions, each pooled, with nothing against overfitting",
         "network": "pooled",
-        "epochs": 8,
         "blocks": [1, 2, 3, 4],
         "filters": 16,
         "dropout": 0,
@@ -101,7 +99,7 @@ RECIPES = {
 }
 # The published results were measured so; bfloat16 would repeat them only on some processors.
 for published in ("pooled", "pooled_three", "depth", "unscaled"):
-    RECIPES[published] |= {"precision": "float32", "label_smoothing": 0}
+    RECIPES[published] |= {"precision": "float32"}
 
 NETWORKS = ("strided", "pooled", "two_convolutions", "deep")
 
@@ -118,7 +116,7 @@ def add_network_options(add: Callable) -> None:
         "--blocks",
         type=whole_number(1, 4),
         metavar="N",
-        help="convolutional blocks, 1 to 4 (%(default)s)",
+        help="convolutional blocks, 1 to 4; the deep network has its own (%(default)s)",
     )
     add(
         "--filters",

@@ -24,7 +24,10 @@ from common.report import markdown_table  # noqa: E402
 from common.runs import read_history, write_atomically  # noqa: E402
 
 ENGINES = ("keras", "tensorflow", "numpy")
-OPTIONS = "--hidden 256,128,64 --batch-size 256 --dropout 0 --data real --figures none --quiet"
+OPTIONS = (
+    "--hidden 256,128,64 --batch-size 256 --dropout 0 --precision float32 "
+    "--data real --figures none --quiet"
+)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ sys.path.insert(0, str(REPOSITORY))
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import FuncFormatter  # noqa: E402
 
-from benchmarks.repeated import measure, measured, run, run_folder  # noqa: E402
+from benchmarks.repeated import measure, measured_folders, run  # noqa: E402
 from common.options import OneLineParser, one_line_errors, whole_number  # noqa: E402
 from common.plotting import (  # noqa: E402
     ACCURACY_TICKS,
@@ -175,15 +175,9 @@ def metrics_of(row: Row, results: Path) -> list[dict]:
     """The metrics of each seed that is there."""
     if row.command == CLASSICAL:
         return measured_classical(row.member, results)
-    results /= "published_results"
-    folders = [
-        run_folder(row.command, seed, results)
-        for seed in range(1, 101)
-        if measured(row.command, seed, results)
-    ]
     return [
         json.loads((folder / row.member / "metrics.json").read_text(encoding="utf-8"))
-        for folder in folders
+        for folder in measured_folders(row.command, results / "published_results")
     ]
 
 

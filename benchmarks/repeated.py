@@ -25,6 +25,12 @@ def measured(command: str, seed: int, results: Path) -> bool:
     return folder.exists() and not (folder / MARKER).exists()
 
 
+def measured_folders(command: str, results: Path) -> list[Path]:
+    """The folders of a command's whole runs, by seed."""
+    seeds = (seed for seed in range(1, 101) if measured(command, seed, results))
+    return [run_folder(command, seed, results) for seed in seeds]
+
+
 def measure(command: str, seed: int, results: Path) -> None:
     """Run a command with a seed to its end, unless it has been already.
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(REPOSITORY))
 from benchmarks.repeated import measure, measured_folders  # noqa: E402
 from common.options import OneLineParser, one_line_errors, one_of, whole_number  # noqa: E402
 from common.report import markdown_table  # noqa: E402
-from common.runs import write_atomically  # noqa: E402
+from common.storage import write_atomically  # noqa: E402
 
 SEEDS_OF_BEST = 3  # each of these runs takes more than ten minutes
 

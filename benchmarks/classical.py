@@ -33,7 +33,7 @@ from common.data import Dataset, load, normalise  # noqa: E402
 from common.options import OneLineParser, one_line_errors  # noqa: E402
 from common.plotting import COLOURS, MARKERS  # noqa: E402
 from common.report import markdown_table  # noqa: E402
-from common.runs import beside, write_atomically  # noqa: E402
+from common.storage import beside, write_atomically  # noqa: E402
 
 CLASSIFIERS = {
     "k-nearest neighbours (k 3)": lambda: KNeighborsClassifier(3, algorithm="brute", n_jobs=-1),

@@ -21,11 +21,12 @@ sys.path.insert(0, str(REPOSITORY))
 
 from common.options import OneLineParser, one_line_errors, whole_number  # noqa: E402
 from common.report import markdown_table  # noqa: E402
-from common.runs import read_history, write_atomically  # noqa: E402
+from common.runs import read_history  # noqa: E402
+from common.storage import write_atomically  # noqa: E402
 
 ENGINES = ("keras", "tensorflow", "numpy")
 OPTIONS = (
-    "--hidden 256,128,64 --batch-size 256 --dropout 0 --precision float32 "
+    "--hidden 256,128,64 --batch-size 256 --dropout 0 --shift 0 --precision float32 "
     "--data real --figures none --quiet"
 )
 

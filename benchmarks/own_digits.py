@@ -38,8 +38,8 @@ from common.options import (  # noqa: E402
 )
 from common.pictures import read_picture  # noqa: E402
 from common.report import markdown_table  # noqa: E402
-from common.runs import beside, write_atomically  # noqa: E402
 from common.saved import SavedRun, find_run, read_run  # noqa: E402
+from common.storage import beside, write_atomically  # noqa: E402
 
 DEVELOPED_ON = 5_000  # so many of the test digits come first, and are not reported
 Generator = np.random.Generator

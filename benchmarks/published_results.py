@@ -32,7 +32,7 @@ from common.plotting import (  # noqa: E402
     error_decades,
 )
 from common.report import markdown_table  # noqa: E402
-from common.runs import beside, write_atomically  # noqa: E402
+from common.storage import beside, write_atomically  # noqa: E402
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from common.runs import MARKER, write_atomically
+from common.runs import MARKER
+from common.storage import write_atomically
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -28,7 +28,8 @@ import numpy as np  # noqa: E402
 from common.data import load  # noqa: E402
 from common.options import OneLineParser, one_line_errors, whole_number  # noqa: E402
 from common.report import markdown_table, peak_memory  # noqa: E402
-from common.runs import read_history, write_atomically  # noqa: E402
+from common.runs import read_history  # noqa: E402
+from common.storage import write_atomically  # noqa: E402
 
 PLAIN = "fashion_cnn_augment.py --no-augment"
 AUGMENTED = "fashion_cnn_augment.py"

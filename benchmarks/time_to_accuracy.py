@@ -46,7 +46,7 @@ from common.data import Dataset, load, normalise  # noqa: E402
 from common.options import OneLineParser, one_line_errors, one_of, whole_number  # noqa: E402
 from common.plotting import accuracy_of_error_decades, error_decades  # noqa: E402
 from common.report import markdown_table  # noqa: E402
-from common.runs import beside, write_atomically  # noqa: E402
+from common.storage import beside, write_atomically  # noqa: E402
 
 GOAL = 0.99
 EXAMPLE_EPOCHS, EXAMPLE_SEEDS = 12, 3  # its runs take minutes

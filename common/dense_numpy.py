@@ -195,6 +195,18 @@ class DenseNetwork:
         """How many numbers the network has learned."""
         return sum(np.size(values) for values in self.parameters)
 
+    def state(self) -> list[np.ndarray]:
+        """Copies of all that training changes: parameters, and what the optimizer remembers."""
+        everything = (*self.parameters, *self.velocity, *self.square, self.steps)
+        return [np.array(values) for values in everything]
+
+    def restore(self, state: Sequence[np.ndarray]) -> None:
+        """Put back what `state` gave."""
+        everything = (*self.parameters, *self.velocity, *self.square)
+        for values, saved in zip(everything, state[:-1], strict=True):
+            values[:] = saved
+        self.steps = int(state[-1])
+
     def save(self, path: Path) -> None:
         """Write the parameters to an .npz file: arrays `weights_1`, `biases_1`, `weights_2` ..."""
         # The names never end; zip takes as many as there are parameters.

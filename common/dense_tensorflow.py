@@ -102,6 +102,20 @@ class DenseNetwork(dense_numpy.DenseNetwork):
             square.assign_add((1 - beta2) * (gradient * gradient - square))
             values.assign_sub(rate * velocity / (tf.sqrt(square) + 1e-7))
 
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """All that training changes."""
+        return [*self.parameters, *self.velocity, *self.square, self.steps]
+
+    def state(self) -> list[np.ndarray]:
+        """Copies of the variables' values."""
+        return [variable.numpy() for variable in self.variables]
+
+    def restore(self, state: Sequence[np.ndarray]) -> None:
+        """Put back what `state` gave."""
+        for variable, values in zip(self.variables, state, strict=True):
+            variable.assign(values)
+
     def predict(self, images: np.ndarray, batch_size: int = 1000, verbose: int = 0) -> np.ndarray:
         """Logits (n, 10) of `images`, uint8 (n, 28, 28). Called like Keras's own."""
         starts = range(0, len(images), batch_size)

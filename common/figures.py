@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from common import explain, plotting, plotting_network
 from common.data import Dataset
 from common.options import UserError, as_typed
-from common.runs import beside
-from common.saved import SavedRun, read_arrays, read_json
+from common.saved import SavedRun
+from common.storage import beside, read_arrays, read_json
 from common.training import Schedule
 
 

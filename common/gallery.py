@@ -17,8 +17,9 @@ from urllib.parse import quote
 import numpy as np
 
 from common.options import UserError, as_typed
-from common.runs import MARKER, UNTOLD, write_atomically
-from common.saved import SavedRun, read_json, read_run
+from common.runs import MARKER, UNTOLD
+from common.saved import SavedRun, read_run
+from common.storage import read_json, write_atomically
 
 TEMPLATE = Path(__file__).with_name("gallery.html")
 PLACE_OF_RUNS = "@RUNS@"

@@ -24,12 +24,14 @@ ACTIVATIONS = (
 ).split()
 
 # The learning rate that an optimizer gets when it is chosen without one. `sgd` is gradient descent,
-# and `momentum` the same with a momentum of 0.9; the others are Keras's own.
+# `momentum` the same with a momentum of 0.9, and `adam_short` Adam that averages over fewer steps,
+# for runs of a few hundred; the others are Keras's own.
 OPTIMIZERS = {
     "adadelta": 1.0,
     "adafactor": 0.01,
     "adagrad": 0.05,
     "adam": 0.002,
+    "adam_short": 0.01,
     "adamax": 0.005,
     "adamw": 0.002,
     "ftrl": 0.1,
@@ -116,7 +118,33 @@ def parse(
     In the result an option with several values is a list, and `combinations` holds a dictionary
     for each way to combine them: just an empty one, when there are no such options. Several seeds
     are not combined with the rest: each combination is repeated with all of `seeds`.
+
+    With --resume they are those that the run was started with, and `resume` is its folder.
     """
+
+    def parse_line(argv: Sequence[str]) -> argparse.Namespace:
+        return parse_options(script, description, recipes, add_network_options, argv)
+
+    args = parse_line(argv)
+    if args.resume is None:
+        return args
+    from common.resume import resumed  # not at the top: it imports this module
+
+    try:
+        return resumed(args, argv, parse_line)
+    except UserError as error:
+        sys.stderr.write(f"{Path(script).name}: error: {error}\n")
+        sys.exit(error.status)
+
+
+def parse_options(
+    script: str,
+    description: str,
+    recipes: dict[str, dict],
+    add_network_options: Callable[[Callable], None],
+    argv: Sequence[str],
+) -> argparse.Namespace:
+    """The options of a command line, as `parse` says, with `resume` as it was given."""
     parser = OneLineParser(
         prog=Path(script).name,
         description=description,
@@ -322,6 +350,11 @@ def add_common_options(parser: argparse.ArgumentParser, recipes: dict[str, dict]
 
     add = parser.add_argument_group("results").add_argument
     add("--name", type=run_name, metavar="NAME", help="of the run's folder (date and time)")
+    add(
+        "--resume",
+        metavar="NAME",
+        help="go on with a run that was stopped or killed, or with more --epochs; or latest",
+    )
     add(
         "--results-dir",
         type=Path,

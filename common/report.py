@@ -14,11 +14,13 @@ from types import ModuleType
 import numpy as np
 
 from common.augment import Augmentation, augmentation_examples
+from common.checkpoints import remove_checkpoints
 from common.data import Dataset
 from common.gallery import refresh_after
 from common.options import Interrupted, UserError, as_typed
-from common.runs import Experiment, Group, History, Run, beside, stop_requests, write_atomically
-from common.saved import SavedRun, read_json, read_run
+from common.runs import Experiment, Group, History, Run, stop_requests
+from common.saved import SavedRun, read_run
+from common.storage import beside, read_json, write_arrays, write_atomically
 
 
 def report(
@@ -32,9 +34,12 @@ def report(
 
     The model is one of Keras's whose outputs are logits (n, 10), or a `DenseNetwork`. The test set
     is used here and nowhere else. A figure that cannot be drawn is a warning: the numbers are safe
-    by then. Ctrl-C waits until all is saved. A training that failed is not tested.
+    by then. Ctrl-C waits until all is saved. What a training that failed had reached is saved, but
+    not tested.
     """
     if history.failure:
+        if history.rows:
+            save_model(run, model)
         return
     with stop_requests(history):
         test_and_save(run, model, dataset, history)
@@ -80,15 +85,15 @@ def test_and_save(run: Run, model, dataset: Dataset, history: History) -> None:
         logits=logits.astype(np.float32),
         labels=dataset.test_labels,
     )
+    save_model(run, model)
+    remove_checkpoints(run.folder, kept=1)
+
+
+def save_model(run: Run, model) -> None:
+    """Write the network, as Keras or NumPy does."""
     suffix = "keras" if vars(run.args).get("engine", "keras") == "keras" else "npz"
     with beside(run.folder / f"model.{suffix}") as partial:
         model.save(partial)
-
-
-def write_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """Write an .npz file, whole or not at all."""
-    with beside(path) as partial, partial.open("wb") as file:
-        np.savez(file, **arrays)
 
 
 def figures_module(args: argparse.Namespace) -> ModuleType | None:

@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import csv
 import io
-import itertools
 import json
 import os
 import platform
@@ -26,11 +25,18 @@ from pathlib import Path
 from common.data import Dataset
 from common.device import NUMPY_DEVICE, Device
 from common.options import REPOSITORY, Interrupted, UserError, in_words, whole_path
+from common.storage import (
+    create_folder,
+    lock,
+    read_json,
+    remove_partial_files,
+    write_atomically,
+)
 
 MARKER = "UNFINISHED"
 # What the line at the start of a run leaves out: it is no setting, or other lines tell it.
-UNTOLD = """recipe script started command_line precision data data_dir name results_dir repeats
-    figures show quiet debug seeds combinations""".split()
+UNTOLD = """recipe script started command_line precision data data_dir name resume results_dir
+    repeats    figures show quiet debug seeds combinations""".split()
 HISTORY_COLUMNS = (
     "epoch seconds learning_rate loss accuracy validation_loss validation_accuracy".split()
 )
@@ -137,29 +143,6 @@ def read_history(folder: Path) -> History:
     return History(rows)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the place and rename, so that the file is whole or absent."""
-    with beside(path) as partial:
-        partial.write_bytes(content)
-
-
-@contextlib.contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """A path to write to, that takes the place of `path` when the block ends well.
-
-    Raises UserError in one line when that fails: disk full, no permission, folder gone.
-    """
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
 @dataclass
 class Group:
     """The runs with one combination of options: one, or with --repeats one for each seed."""
@@ -176,17 +159,23 @@ class Experiment:
     """
 
     def __init__(self, args: argparse.Namespace, dataset: Dataset, device: Device) -> None:
-        """Create the folder `results/<script>/<name>`.
+        """Create the folder `results/<script>/<name>`, or go on in the one that is resumed.
 
-        Raises UserError when it exists or cannot be created.
+        Raises UserError when it exists or cannot be created; and when the run to resume is
+        finished, under way, or of other images.
         """
         self.args, self.dataset, self.device = args, dataset, device
         self.groups: list[Group] = []
         name = args.name or args.started.strftime("%Y-%m-%d_%H-%M-%S")
         if dataset.rendered:
             name += "-rendered"
-        self.folder = create_folder(script_folder(args), name, numbered=args.name is None)
+        self.folder = args.resume
+        if args.resume is None:
+            self.folder = create_folder(script_folder(args), name, numbered=args.name is None)
+        self.lock = lock(self.folder)
         self.overview = self._begin(self.folder, args)
+        if self.overview.metrics:
+            raise UserError(f"{self.folder} is finished: more --epochs would train it further")
         self.overview.say(f"data: {dataset.title} from {dataset.source}")
         self.overview.say(f"device: {device.name} ({device.reason}), {device.precision}")
         settings = {key: vars(args)[key] for key in vars(args) if key not in UNTOLD}
@@ -210,17 +199,20 @@ class Experiment:
             if combination:
                 args = argparse.Namespace(**vars(self.args) | combination | {"combinations": [{}]})
                 name = in_words(combination).replace(", ", "_").replace(" ", "-")
-                group.overview = self._begin(create_folder(self.folder, name), args)
+                group.overview = self._begin(self._member(self.folder, name), args)
             for seed in self.args.seeds:
                 run = group.overview
                 if self.args.repeats > 1:
                     args = vars(run.args) | {"seed": seed, "seeds": [seed], "repeats": 1}
-                    folder = create_folder(run.folder, f"seed-{seed}")
+                    folder = self._member(run.folder, f"seed-{seed}")
                     run = self._begin(folder, argparse.Namespace(**args))
-                if several:
-                    several_seeds = {"seed": seed} if self.args.repeats > 1 else {}
-                    run.say(f"--- {in_words(combination | several_seeds)}")
                 group.runs.append(run)
+                words = in_words(combination | ({"seed": seed} if self.args.repeats > 1 else {}))
+                if run.metrics:
+                    run.say(f"--- {words}: finished before")
+                    continue
+                if several:
+                    run.say(f"--- {words}")
                 yield run
                 if run.history.stopped:
                     return
@@ -238,24 +230,69 @@ class Experiment:
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
         if kind is None:
             self.overview.unmark()
-            return
-        text = "stopped on request; all that it had reached is here"
-        if not isinstance(error, Interrupted):
-            text = f"ended by {kind.__name__}: {error}"
-        # On a full disk the first mark stays, and the error that is under way is the one to tell.
-        with contextlib.suppress(UserError):
-            self.overview.mark(text)
+        else:
+            text = "stopped on request; all that it had reached is here"
+            if not isinstance(error, Interrupted):
+                text = f"ended by {kind.__name__}: {error}"
+            # On a full disk the first mark stays, and the error that is under way is to be told.
+            with contextlib.suppress(UserError):
+                self.overview.mark(text)
+        self.lock.release()
+
+    def _member(self, parent: Path, name: str) -> Path:
+        """The folder of one run of several, which a run that is resumed may have already."""
+        if self.args.resume and (parent / name).is_dir():
+            return parent / name
+        return create_folder(parent, name)
 
     def _begin(self, folder: Path, args: argparse.Namespace) -> Run:
+        """The run in a folder: new, to go on with, or, with its metrics, finished before."""
         device = self.device
         if vars(args).get("engine") == "numpy":  # also where other runs use a GPU
             device = NUMPY_DEVICE
         elif vars(args).get("engine") == "tensorflow":  # also where Keras computes in bfloat16
             device = replace(device, precision="float32")
         run = Run(folder, args, args.seed, device)
+        config = configuration(args, self.dataset, device)
+        if (folder / "config.json").exists():
+            before = read_json(folder / "config.json")
+            if finished(folder, args.epochs):
+                run.history, run.metrics = read_history(folder), read_json(folder / "metrics.json")
+                run.history.seconds = run.metrics["seconds"]["training"]
+                return run
+            config = resumed_configuration(before, config)
+            remove_partial_files(folder)
         run.mark(f"started {args.started.isoformat(' ', 'seconds')} by process {os.getpid()}")
-        run.write_json("config.json", configuration(args, self.dataset, device))
+        run.write_json("config.json", config)
         return run
+
+
+def finished(folder: Path, epochs: int) -> bool:
+    """Whether the folder holds a training with so many epochs that ended well."""
+    if (folder / MARKER).exists() or not (folder / "metrics.json").exists():
+        return False
+    metrics = read_json(folder / "metrics.json")
+    return not metrics.get("stopped_early") and metrics.get("epochs", 0) >= epochs
+
+
+def resumed_configuration(before: dict, now: dict) -> dict:
+    """What config.json says of a run that goes on: as at its start, and when and where it did.
+
+    Raises UserError where the images are others. Another machine is a warning.
+    """
+    if before.get("fingerprint") != now["fingerprint"]:
+        raise UserError("the run was started on other images than these: name them by --data-dir")
+    where = ("device", "precision", "backend", "cores", "platform", "versions")
+    changed = {key: [before.get(key), now[key]] for key in where if before.get(key) != now[key]}
+    if changed:
+        print(
+            f"warning: not the machine and versions it was started with ({', '.join(changed)}): "
+            "the end may differ in the last digits",
+            file=sys.stderr,
+        )
+    again = {"started": now["started"], "changed": changed}
+    kept = {"epochs": now["epochs"], "command_line": now["command_line"]}
+    return before | kept | {"resumed": [*before.get("resumed", []), again]}
 
 
 def configuration(args: argparse.Namespace, dataset: Dataset, device: Device) -> dict:
@@ -265,8 +302,9 @@ def configuration(args: argparse.Namespace, dataset: Dataset, device: Device) ->
     for package in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
+    options = {key: value for key, value in vars(args).items() if key != "resume"}
     return {
-        **vars(args),
+        **options,
         "dataset": dataset.name,
         "title": dataset.title,
         "rendered": dataset.rendered,
@@ -291,29 +329,6 @@ def script_folder(args: argparse.Namespace) -> Path:
 def check_results_folder(args: argparse.Namespace) -> None:
     """Raise UserError now, and not after minutes of loading, if no run can be kept there."""
     create_folder(script_folder(args), f".trial-{os.getpid()}").rmdir()
-
-
-def create_folder(parent: Path, name: str, numbered: bool = False) -> Path:
-    """Create `parent/name`; where it exists, take `name-2`, `name-3` ... if `numbered`.
-
-    Raises UserError when the name is taken or the folder cannot be written.
-    """
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        for attempt in itertools.count(1):
-            folder = parent / (name if attempt == 1 else f"{name}-{attempt}")
-            try:
-                folder.mkdir()
-                return folder
-            except FileExistsError:
-                if not numbered:
-                    break
-    except OSError as error:
-        raise UserError(
-            f"cannot create a folder in {parent}: {error.strerror}; "
-            "name one that you may write to with --results-dir"
-        ) from error
-    raise UserError(f"{folder} exists already: choose another --name, or delete it first")
 
 
 def git_commit() -> str | None:

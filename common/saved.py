@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -17,6 +15,7 @@ from common.dense_numpy import DenseNetwork
 from common.device import prepare
 from common.options import UserError, suggestion
 from common.runs import MARKER, History, read_history
+from common.storage import read_arrays, read_json
 
 # Without these a config.json is not one of ours.
 NEEDED = "script recipe dataset title rendered fingerprint data_dir seed seeds combinations".split()
@@ -109,26 +108,6 @@ class SavedRun:
         except Exception as error:  # whatever a damaged file makes Keras raise
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{path} cannot be loaded as a network: {reason}") from error
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file. Raises UserError where it is missing or damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, AttributeError) as error:
-        raise UserError(f"{path} is missing or damaged: {error}") from error
-
-
-def read_json(path: Path) -> dict:
-    """A JSON file's content. Raises UserError where it is missing, damaged, or not an object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("it is no JSON object")
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is missing or damaged: {error}") from error
-    return content
 
 
 def read_run(folder: Path) -> list[SavedRun]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from common.augment import Augmentation
+from common.checkpoints import check_fits, load_checkpoint, save_checkpoint
 from common.data import Dataset
 from common.options import UserError
 from common.runs import History, Run, stop_requests
@@ -23,9 +27,10 @@ def train(model, dataset: Dataset, run: Run, augmentation: Augmentation | None =
     """Train `model`, whose outputs are logits (n, 10), as the run's options say.
 
     A Keras model, or a `DenseNetwork` written by hand. `augmentation` varies each batch of
-    training images. The run's history.csv grows by a row an epoch. After Ctrl-C or SIGTERM the
+    training images. The run's history.csv grows by a row an epoch, and a checkpoint is kept; where
+    the run's folder holds one already, training goes on from there. After Ctrl-C or SIGTERM the
     batch under way is finished, and what there is comes back. So it does when the loss is no
-    longer a finite number, with a `failure` that says so.
+    longer a finite number, with a `failure` that says so, and the weights of the epoch before.
     """
     if vars(run.args).get("engine", "keras") == "keras":
         from common.training_keras import fit  # not at the top: it takes seconds
@@ -34,13 +39,31 @@ def train(model, dataset: Dataset, run: Run, augmentation: Augmentation | None =
     batches = Batches(
         dataset.train_images, dataset.train_labels, run.args.batch_size, run.seed, augmentation
     )
-    run.history = history = History()
-    run.write_history(history)
-    began = time.perf_counter()
-    with stop_requests(history):
-        fit(model, batches, dataset, run)
-    history.seconds = time.perf_counter() - began
-    return history
+    recorder = Recorder(run)
+    with stop_requests(run.history), advice_on_memory(run.args.batch_size):
+        fit(model, batches, dataset, recorder)
+    run.history.seconds = recorder.seconds
+    return run.history
+
+
+@contextlib.contextmanager
+def advice_on_memory(batch_size: int | str) -> Iterator[None]:
+    """Make one line of an engine's error that memory does not suffice, which names a way out."""
+    try:
+        yield
+    except Exception as error:
+        # TensorFlow, JAX, PyTorch and NumPy each have an error of their own, with these words.
+        known = isinstance(error, MemoryError) or re.search(
+            "out of memory|RESOURCE_EXHAUSTED|OOM when|ResourceExhausted",
+            f"{type(error).__name__} {error}",
+        )
+        if not known:
+            raise
+        smaller = 1000 if batch_size == "all" else max(batch_size // 2, 1)
+        raise UserError(
+            f"memory does not suffice for batches of {batch_size} images: "
+            f"try --batch-size {smaller}"
+        ) from error
 
 
 class Batches:
@@ -116,11 +139,37 @@ class Schedule:
 
 
 class Recorder:
-    """Writes a row of history an epoch, prints it, and knows when training must end."""
+    """Keeps a row of history and a checkpoint an epoch, and knows when training must end."""
 
-    def __init__(self, run: Run, bar: bool = False) -> None:
-        """`bar`: a progress bar shows the epochs already."""
-        self.run, self.history, self.bar = run, run.history, bar
+    def __init__(self, run: Run) -> None:
+        self.run, self.bar = run, False  # or True: a progress bar shows the epochs already
+        run.history = self.history = History()
+        self.began = time.perf_counter()
+
+    def go_on(
+        self,
+        read: Callable[[], list[np.ndarray]],
+        write: Callable[[Sequence[np.ndarray]], None],
+    ) -> int:
+        """Go on from the checkpoint in the run's folder: the number of epochs that are done.
+
+        `read` gives all that training changes, and `write` puts it back: weights, and what the
+        optimizer and dropout remember.
+        """
+        self.read, self.write = read, write
+        if checkpoint := load_checkpoint(self.run.folder):
+            check_fits(checkpoint.state, read())
+            write(checkpoint.state)
+            self.history.rows = checkpoint.history.rows
+            self.began -= checkpoint.history.seconds
+            self.run.say(f"going on after epoch {len(self.history.rows)}")
+        self.run.write_history(self.history)
+        return len(self.history.rows)
+
+    @property
+    def seconds(self) -> float:
+        """How long training has taken, with that before it was resumed."""
+        return time.perf_counter() - self.began
 
     @property
     def must_stop(self) -> bool:
@@ -136,16 +185,17 @@ class Recorder:
     ) -> None:
         """Keep an epoch's measurements; `training` and `validation` are (loss, accuracy).
 
-        A loss that is no finite number is a failure instead, and ends training.
+        A loss or a weight that is no finite number is a failure instead: it ends training, with the
+        weights of the epoch before.
         """
-        epoch = len(self.history.rows) + 1
-        for loss in (training[0], validation[0] if validation[1] >= 0 else 0):
-            if not math.isfinite(loss):
-                self.history.failure = (
-                    f"the loss became {loss} in epoch {epoch}: lower --learning-rate (it was "
-                    f"{self.run.args.learning_rate:g}); earlier epochs are in {self.run.folder}"
-                )
-                return
+        epoch, state = len(self.history.rows) + 1, self.read()
+        losses = [training[0], validation[0] if validation[1] >= 0 else 0]
+        wrong = next((loss for loss in losses if not math.isfinite(loss)), None)
+        if wrong is None and not all(np.isfinite(values).all() for values in state):
+            wrong = "a number too large for its weights"
+        if wrong is not None:
+            self.fail(f"the loss became {wrong} in epoch {epoch}")
+            return
         row = {"epoch": epoch, "seconds": round(seconds, 3), "learning_rate": float(rate)}
         row |= {"loss": float(training[0]), "accuracy": float(training[1])}
         row |= {
@@ -153,12 +203,23 @@ class Recorder:
             "validation_accuracy": float(validation[1]),
         }
         self.history.rows.append(row)
+        self.history.seconds = self.seconds
         try:
             self.run.write_history(self.history)
+            save_checkpoint(self.run.folder, self.history, state)
         except UserError as error:  # worth a warning, not the training: it is written again later
             print(f"warning: {error}", file=sys.stderr)
         if not self.bar:
             self.run.say(epoch_line(row, self.run.args.epochs))
+
+    def fail(self, what: str) -> None:
+        """End training, with the weights of the last good epoch where there is one."""
+        advice = f"lower --learning-rate (it was {self.run.args.learning_rate:g})"
+        kept = "there was no good epoch before it"
+        if checkpoint := load_checkpoint(self.run.folder):
+            self.write(checkpoint.state)
+            kept = f"the weights of epoch {len(self.history.rows)} are in {self.run.folder}"
+        self.history.failure = f"{what}: {advice}; {kept}"
 
 
 def epoch_line(row: dict[str, float], epochs: int) -> str:
@@ -175,11 +236,11 @@ def epoch_line(row: dict[str, float], epochs: int) -> str:
     return line
 
 
-def fit_by_hand(network, batches: Batches, dataset: Dataset, run: Run) -> None:
+def fit_by_hand(network, batches: Batches, dataset: Dataset, recorder: Recorder) -> None:
     """Train a `DenseNetwork`: what Keras's `fit` does, spelled out."""
-    args, recorder = run.args, Recorder(run)
+    run, args = recorder.run, recorder.run.args
     schedule = Schedule(args.schedule, args.learning_rate, args.epochs * len(batches))
-    for epoch in range(args.epochs):
+    for epoch in range(recorder.go_on(network.state, network.restore), args.epochs):
         began = time.perf_counter()
         batches.start_epoch(epoch)
         sums = np.zeros(2)  # of the images' cross-entropies, and of those taken for what they are

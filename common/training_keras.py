@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from common.data import Dataset
-from common.runs import Run
 from common.training import Batches, Recorder, Schedule
 
 STEPS_AT_ONCE = 16
 BATCHES_AHEAD = 8
 
 
-def fit(model: keras.Model, batches: Batches, dataset: Dataset, run: Run) -> None:
+def fit(model: keras.Model, batches: Batches, dataset: Dataset, recorder: Recorder) -> None:
     """Train `model`, whose outputs are logits (n, 10), with Keras's own `fit`."""
-    args = run.args
+    args = recorder.run.args
     loss, metrics = make_loss(args), [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
     if args.label_smoothing or loss.reduction == "sum":
         # History holds the mean cross-entropy all the same, so that runs can be compared.
@@ -29,20 +29,31 @@ def fit(model: keras.Model, batches: Batches, dataset: Dataset, run: Run) -> Non
     # Several steps for each return to Python, which is slow; not so many that Ctrl-C has to wait.
     several = min(STEPS_AT_ONCE, len(batches)) if keras.backend.backend() == "tensorflow" else 1
     model.compile(optimizer=optimizer, loss=loss, metrics=metrics, steps_per_execution=several)
+    variables = [*model.variables, *optimizer.variables]  # also the state of dropout
+
+    def read() -> list[np.ndarray]:
+        return [variable.numpy() for variable in variables]
+
+    def write(state: Sequence[np.ndarray]) -> None:
+        for variable, values in zip(variables, state, strict=True):
+            variable.assign(values)
+
+    done = recorder.go_on(read, write)
     validation = None
     if len(dataset.validation_images):
         validation = (dataset.validation_images, dataset.validation_labels)
 
     # Keras's progress bar redraws its line, which only a terminal can show.
-    bar = sys.stdout.isatty() and not args.quiet
+    recorder.bar = sys.stdout.isatty() and not args.quiet
     model.fit(
         feed(batches),
+        initial_epoch=done,
         epochs=args.epochs,
         shuffle=False,  # Batches does, from its own seed; Keras would from the global state
         validation_data=validation,
         validation_batch_size=1000,
-        verbose=1 if bar else 0,
-        callbacks=[Watch(batches, Recorder(run, bar), loss="mean" if len(metrics) > 1 else "loss")],
+        verbose=1 if recorder.bar else 0,
+        callbacks=[Watch(batches, recorder, loss="mean" if len(metrics) > 1 else "loss")],
     )
 
 
@@ -84,6 +95,8 @@ def make_optimizer(args, steps: int) -> keras.optimizers.Optimizer:
         )
     if args.optimizer == "momentum":
         return keras.optimizers.SGD(rate, momentum=0.9)
+    if args.optimizer == "adam_short":  # about 5 and 20 steps, where Adam takes 10 and 1,000
+        return keras.optimizers.Adam(rate, beta_1=0.8, beta_2=0.95)
     return keras.optimizers.get({"class_name": args.optimizer, "config": {"learning_rate": rate}})
 
 

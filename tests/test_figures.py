@@ -14,8 +14,8 @@ from conftest import REPOSITORY
 import mnist_cnn
 import mnist_dense
 from common import figures
-from common.runs import write_atomically
-from common.saved import read_arrays, read_json, read_run
+from common.saved import read_run
+from common.storage import read_arrays, read_json, write_atomically
 from tools import report
 
 SHORT = "--data rendered --epochs 1 --images 300 --quiet".split()

@@ -16,10 +16,9 @@ from common.runs import (
     Experiment,
     History,
     Run,
-    create_folder,
     read_history,
-    write_atomically,
 )
+from common.storage import create_folder, write_atomically
 
 DEVICE = Device("CPU, 2 cores", "there is nothing else", "tensorflow")
 
@@ -29,6 +28,8 @@ def options(folder, **changes):
         "script": "mnist_dense",
         "recipe": "default",
         "name": None,
+        "resume": None,
+        "epochs": 2,
         "results_dir": folder,
         "data_dir": None,
         "figures": "all",

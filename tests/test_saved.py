@@ -6,7 +6,8 @@ import pytest
 from conftest import run_script
 
 from common.options import UserError
-from common.saved import find_run, read_arrays, read_json, read_run, run_folders
+from common.saved import find_run, read_run, run_folders
+from common.storage import read_arrays, read_json
 
 QUICK = "--data rendered --engine numpy --epochs 2 --images 300 --hidden 16 --quiet".split()
 

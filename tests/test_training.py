@@ -4,6 +4,8 @@ import os
 import random
 import re
 import signal
+import tempfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -48,6 +50,7 @@ def make_run(folder, **changes):
         "learning_rate": 0.003,
         "schedule": "cosine",
     }
+    folder = Path(tempfile.mkdtemp(dir=folder))  # a new one, which holds no checkpoint
     return Run(folder, options(folder, **values | changes), 3, DEVICE)
 
 
@@ -161,10 +164,11 @@ def test_history_holds_the_plain_cross_entropy_of_smoothed_labels(small, tmp_pat
 
 def test_training_learns_and_history_tells_the_truth(small, tmp_path):
     model = make_model()
-    history = train(model, small, make_run(tmp_path, epochs=8, learning_rate=0.01))
+    run = make_run(tmp_path, epochs=8, learning_rate=0.01)
+    history = train(model, small, run)
     assert history.column("epoch") == list(range(1, 9))
     assert history.column("validation_accuracy")[-1] > 0.9
-    assert read_history(tmp_path).column("loss") == history.column("loss")
+    assert read_history(run.folder).column("loss") == history.column("loss")
     logits = model.predict(small.validation_images, verbose=0)
     right = (logits.argmax(axis=1) == small.validation_labels).mean()
     assert history.column("validation_accuracy")[-1] == pytest.approx(right, abs=1e-6)
@@ -269,7 +273,7 @@ def test_a_stop_request_ends_training_and_keeps_the_whole_epochs(engine, small, 
     history = train(make_network(engine), small, run, interrupt)
     assert history.stopped == signal.SIGINT
     assert 1 <= len(history.rows) < 500
-    assert read_history(tmp_path).column("loss") == history.column("loss")
+    assert read_history(run.folder).column("loss") == history.column("loss")
     assert signal.getsignal(signal.SIGINT) is before
 
 

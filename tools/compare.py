@@ -27,9 +27,10 @@ from common.options import (
     whole_number,
 )
 from common.report import markdown_table
-from common.runs import UNTOLD, beside, create_folder, write_atomically
+from common.runs import UNTOLD
 from common.saved import SavedRun, find_run, read_run, run_folders
 from common.significance import compare_networks, compare_seeds
+from common.storage import beside, create_folder, write_atomically
 
 # What a config.json holds beside options. The seeds are told as those that gave a result.
 NO_OPTIONS = {*UNTOLD, "seed", "backend", "cores", "platform", "versions", "git_commit"} | {

@@ -25,8 +25,8 @@ from common.files import ORIGINALS
 from common.mnist_form import Reading, read_digits, read_garment
 from common.options import ToolParser, UserError, one_line_errors
 from common.pictures import read_picture
-from common.runs import beside
 from common.saved import SavedRun, find_run, read_run
+from common.storage import beside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.options import FIGURES, ToolParser, UserError, one_line_errors, one_of
-from common.saved import SavedRun, find_run, read_json, read_run
+from common.saved import SavedRun, find_run, read_run
+from common.storage import read_json
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

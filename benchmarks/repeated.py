@@ -23,7 +23,7 @@ def run_folder(command: str, seed: int, results: Path) -> Path:
 def measured(command: str, seed: int, results: Path) -> bool:
     """Whether the run is there, whole."""
     folder = run_folder(command, seed, results)
-    return folder.exists() and not (folder / MARKER).exists()
+    return (folder / "process_seconds").exists() and not (folder / MARKER).exists()
 
 
 def measured_folders(command: str, results: Path) -> list[Path]:

@@ -123,7 +123,10 @@ def finish(experiment: Experiment) -> None:
     elapsed = (datetime.now().astimezone() - args.started).total_seconds()
     training = sum(run.history.seconds for run in runs)
     if stopped:
-        print(f"stopped after {len(runs[-1].history.rows)} whole epochs; what there was is saved")
+        print(
+            f"stopped after {len(runs[-1].history.rows)} whole epochs; what there was is saved, "
+            f"and --resume {experiment.folder.name} goes on"
+        )
     if len(args.combinations) > 1:
         print(report_sweep(experiment))
     elif tested(experiment.groups[0]):

@@ -290,7 +290,7 @@ def resumed_configuration(before: dict, now: dict) -> dict:
             "the end may differ in the last digits",
             file=sys.stderr,
         )
-    again = {"started": now["started"], "changed": changed}
+    again = {"started": now["started"], "epochs": before.get("epochs"), "changed": changed}
     kept = {"epochs": now["epochs"], "command_line": now["command_line"]}
     return before | kept | {"resumed": [*before.get("resumed", []), again]}
 

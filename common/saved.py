@@ -104,7 +104,7 @@ class SavedRun:
 
         try:
             # Keras refuses by itself to run code that a file brings with it.
-            return keras.saving.load_model(path, compile=False)
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # whatever a damaged file makes Keras raise
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{path} cannot be loaded as a network: {reason}") from error

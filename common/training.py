@@ -144,7 +144,7 @@ class Recorder:
     def __init__(self, run: Run) -> None:
         self.run, self.bar = run, False  # or True: a progress bar shows the epochs already
         run.history = self.history = History()
-        self.began = time.perf_counter()
+        self.began, self.warned = time.perf_counter(), False
 
     def go_on(
         self,
@@ -208,7 +208,9 @@ class Recorder:
             self.run.write_history(self.history)
             save_checkpoint(self.run.folder, self.history, state)
         except UserError as error:  # worth a warning, not the training: it is written again later
-            print(f"warning: {error}", file=sys.stderr)
+            if not self.warned:
+                print(f"warning: {error}; training goes on", file=sys.stderr)
+            self.warned = True
         if not self.bar:
             self.run.say(epoch_line(row, self.run.args.epochs))
 

@@ -19,8 +19,8 @@ from common.storage import read_arrays, read_json, write_atomically
 from tools import report
 
 SHORT = "--data rendered --epochs 1 --images 300 --quiet".split()
-ALL = {"curves", "confusion_matrix", "calibration", "mistakes", "filters"}
-CNN = ALL | {"feature_maps", "attention", "augmentation"}
+ALL = {"curves", "confusion_matrix", "calibration", "mistakes", "filters", "augmentation"}
+CNN = ALL | {"feature_maps", "attention"}
 
 
 @pytest.fixture(scope="module")

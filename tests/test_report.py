@@ -133,7 +133,7 @@ def test_a_sweep_ends_with_a_table_and_a_figure_of_all_that_was_tested(tmp_path,
             run.history = History(rows, seconds=7)
             if skill is None:
                 run.history.failure = "the loss became nan"
-                report(run, None, data, run.history)
+                report(run, Guesser(labels, 0), data, run.history)
             else:
                 report(run, Guesser(labels, skill[run.seed - 3]), data, run.history)
         finish(experiment)

@@ -91,9 +91,14 @@ def test_and_save(run: Run, model, dataset: Dataset, history: History) -> None:
 
 def save_model(run: Run, model) -> None:
     """Write the network, as Keras or NumPy does."""
-    suffix = "keras" if vars(run.args).get("engine", "keras") == "keras" else "npz"
-    with beside(run.folder / f"model.{suffix}") as partial:
-        model.save(partial)
+    by_hand = vars(run.args).get("engine", "keras") != "keras"
+    with beside(run.folder / ("model.npz" if by_hand else "model.keras")) as partial:
+        if by_hand:
+            model.save(partial)
+        else:
+            from common.training_keras import save_network
+
+            save_network(model, partial)
 
 
 def figures_module(args: argparse.Namespace) -> ModuleType | None:

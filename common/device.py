@@ -25,6 +25,13 @@ class Device:
     backend: str  # Keras's: "tensorflow", "jax" or "torch"
     precision: str = "float32"  # of the arithmetic, or "bfloat16"; weights are always float32
 
+    @property
+    def repeats_exactly(self) -> bool:
+        """Whether the same seed gives the same bits on this machine, as far as has been tested."""
+        return self.backend == "numpy" or (
+            self.backend == "tensorflow" and self.name.startswith("CPU")
+        )
+
 
 NUMPY_DEVICE = Device(f"CPU, {os.cpu_count()} cores", "NumPy knows no other", "numpy")
 

@@ -36,7 +36,7 @@ from common.storage import (
 MARKER = "UNFINISHED"
 # What the line at the start of a run leaves out: it is no setting, or other lines tell it.
 UNTOLD = """recipe script started command_line precision data data_dir name resume results_dir
-    repeats    figures show quiet debug seeds combinations""".split()
+    repeats figures show quiet debug seeds combinations resumed repeats_exactly""".split()
 HISTORY_COLUMNS = (
     "epoch seconds learning_rate loss accuracy validation_loss validation_accuracy".split()
 )
@@ -313,6 +313,7 @@ def configuration(args: argparse.Namespace, dataset: Dataset, device: Device) ->
         "device": device.name,
         "precision": device.precision,
         "backend": device.backend,
+        "repeats_exactly": device.repeats_exactly,
         "cores": os.cpu_count(),
         "platform": platform.platform(),
         "versions": versions,

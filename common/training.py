@@ -220,7 +220,8 @@ class Recorder:
         kept = "there was no good epoch before it"
         if checkpoint := load_checkpoint(self.run.folder):
             self.write(checkpoint.state)
-            kept = f"the weights of epoch {len(self.history.rows)} are in {self.run.folder}"
+            last = len(checkpoint.history.rows)
+            kept = f"the weights of epoch {last} are in {self.run.folder}"
         self.history.failure = f"{what}: {advice}; {kept}"
 
 

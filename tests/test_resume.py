@@ -251,3 +251,19 @@ def test_a_script_that_is_killed_goes_on_and_ends_the_same(script, tmp_path):
         for key in set(arrays.files) - {"history"}:
             assert np.array_equal(arrays[key], others[key])
     assert {path.name for path in whole.iterdir()} == {path.name for path in folder.iterdir()}
+
+
+@needs_real_data
+def test_damaged_files_are_refused_in_one_line_whatever_the_damage(tmp_path):
+    """A short run of the benchmark that damages ten thousand files of each kind."""
+    command = [sys.executable, "-m", "benchmarks.faults", "fuzz", "--times", "30"]
+    answer = subprocess.run(
+        [*command, "--results-dir", str(tmp_path)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    rows = json.loads((tmp_path / "faults.json").read_text())["fuzz"]
+    assert len(rows) == 8 and all(row["lost"] == "0" for row in rows)

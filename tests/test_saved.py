@@ -1,5 +1,6 @@
 import json
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -138,3 +139,58 @@ def test_other_images_than_those_trained_on_are_refused(results):
 def test_arrays_are_read_back(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.arange(3))
     assert read_arrays(tmp_path / "a.npz")["x"].tolist() == [0, 1, 2]
+
+
+def keras_file(path, change):
+    """A small network's .keras file, with its config changed."""
+    import keras
+
+    keras.Sequential([keras.Input((28, 28)), keras.layers.Flatten()]).save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    change(config)
+    members["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def lambda_layer(config):
+    """A layer that brings its own code, marshalled, which only an unsafe loader would run."""
+    layer = config["config"]["layers"][-1]
+    layer["class_name"] = "Lambda"
+    code = {"class_name": "__lambda__", "config": {"code": "4wEAAAA=", "defaults": None}}
+    layer["config"] = {"name": "bad", "function": code}
+
+
+def system_call(config):
+    """A function of another library where a layer should be."""
+    layer = config["config"]["layers"][-1]
+    layer |= {"module": "os", "class_name": "system", "config": {"command": "touch broken-in"}}
+
+
+def script_of_another(config):
+    """Another kind of object altogether."""
+    config |= {"module": "builtins", "class_name": "exec", "config": {"source": "1"}}
+
+
+@pytest.mark.parametrize("change", [lambda_layer, system_call, script_of_another])
+def test_a_model_that_brings_code_is_refused_in_one_line(change, finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (run,) = read_run(finished / "mnist_dense" / "one-rendered")
+    config = run.config | {"engine": "keras"}
+    bad = type(run)(tmp_path, config, run.metrics)
+    keras_file(tmp_path / "model.keras", change)
+    with pytest.raises(UserError, match="cannot be loaded as a network") as refusal:
+        bad.model()
+    assert "\n" not in str(refusal.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_an_archive_that_declares_more_than_it_holds_is_refused(tmp_path):
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, zeros=np.zeros(100_000_000, np.uint8))
+    assert path.stat().st_size < 200_000
+    with pytest.raises(UserError, match="not written by this program"):
+        read_arrays(path)

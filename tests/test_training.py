@@ -3,6 +3,7 @@ import math
 import os
 import random
 import re
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -16,8 +17,16 @@ from common.augment import augment
 from common.dense_numpy import DenseNetwork, initial_parameters
 from common.dense_tensorflow import DenseNetwork as TensorFlowNetwork
 from common.device import set_seed
+from common.options import UserError
 from common.runs import History, Run, read_history
-from common.training import Batches, Schedule, stop_requests, train
+from common.training import (
+    Batches,
+    Recorder,
+    Schedule,
+    advice_on_memory,
+    stop_requests,
+    train,
+)
 from common.training_keras import make_loss, make_optimizer
 
 COUNT = 300
@@ -226,6 +235,53 @@ def test_a_loss_that_is_no_number_names_the_epoch_and_the_remedy(engine, small, 
     history = train(make_network(engine, "sgd"), small, run)
     assert re.search(r"epoch \d.*lower --learning-rate", history.failure)
     assert len(history.rows) < 5
+
+
+@pytest.mark.parametrize("wrong", ["loss", "weights"])
+def test_a_training_that_fails_has_the_weights_of_the_last_good_epoch(wrong, tmp_path):
+    run, weights = make_run(tmp_path), np.ones(5, np.float32)
+    recorder = Recorder(run)
+
+    def write(state):
+        weights[:] = state[0]
+
+    assert recorder.go_on(lambda: [weights.copy()], write) == 0
+    recorder.record(1.0, 0.1, (0.5, 0.9))
+    weights[:] = 2
+    recorder.record(1.0, 0.1, (0.4, 0.9))
+    assert not recorder.must_stop
+    weights[:] = np.inf if wrong == "weights" else 3
+    recorder.record(1.0, 0.1, (math.nan if wrong == "loss" else 0.3, 0.9))
+    assert recorder.must_stop and np.array_equal(weights, np.full(5, 2))
+    assert re.search(r"in epoch 3: lower .* epoch 2 are in", run.history.failure)
+    assert len(run.history.rows) == 2
+
+
+def test_what_cannot_be_written_while_training_is_one_warning(tmp_path, capsys):
+    run = make_run(tmp_path)
+    recorder = Recorder(run)
+    recorder.go_on(lambda: [np.ones(5)], lambda state: None)
+    shutil.rmtree(run.folder)
+    for _ in range(3):
+        recorder.record(1.0, 0.1, (0.5, 0.9))
+    assert len(run.history.rows) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: cannot write") and line.endswith("training goes on")
+
+
+@pytest.mark.parametrize(
+    ("error", "batch_size", "advice"),
+    [
+        (MemoryError("Unable to allocate 3 GiB"), 512, "--batch-size 256"),
+        (ValueError("RESOURCE_EXHAUSTED: failed to allocate"), "all", "--batch-size 1000"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), 1, "--batch-size 1"),
+    ],
+)
+def test_memory_that_does_not_suffice_is_one_line_with_a_way_out(error, batch_size, advice):
+    with pytest.raises(UserError, match=advice), advice_on_memory(batch_size):
+        raise error
+    with pytest.raises(ValueError, match="of something else"), advice_on_memory(batch_size):
+        raise ValueError("of something else")
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -112,7 +112,8 @@ def killed(kills: int, folder: Path) -> Iterator[Tally]:
                 if not begun:
                     shutil.rmtree(whole.with_name(name), ignore_errors=True)
                 process = start(command, name, folder, resume=begun)
-            error = f"{name}: {process.stderr.read()}" if process.returncode else None
+            told = process.stderr.read()  # killed after all was written, it is finished
+            error = told if process.returncode and "is finished" not in told else None
             error = error or unlike(whole, whole.with_name(name))
             for _ in range(done):
                 tally.check(error)

@@ -1,6 +1,6 @@
 """A convolutional network on Fashion-MNIST, with augmented training images.
 
-Measured: 91.91 ± 0.09 % test accuracy over seeds 1 to 5, about 65 s for the whole process on two
+Measured: 92.58 ± 0.13 % test accuracy over seeds 1 to 5, about 140 s for the whole process on two
 CPU cores in bfloat16 (TensorFlow 2.21, 2026-11-21).
 """
 

@@ -138,7 +138,11 @@ def start(command: str, name: str, results: Path, resume: bool = False, **keywor
 
 def unlike(whole: Path, other: Path) -> str | None:
     """In what two folders of the same training differ; None where they are the same."""
-    files = [{path.relative_to(f) for path in f.rglob("*")} for f in (whole, other)]
+    files = [
+        # Killed at the very end, a finished run still has its lock, which holds nobody up.
+        {path.relative_to(folder) for path in folder.rglob("*") if path.name != ".lock"}
+        for folder in (whole, other)
+    ]
     if files[0] != files[1]:
         return f"{other.name}: files {sorted(map(str, files[0] ^ files[1]))}"
     for path in sorted(files[0]):

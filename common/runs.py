@@ -173,9 +173,13 @@ class Experiment:
         if args.resume is None:
             self.folder = create_folder(script_folder(args), name, numbered=args.name is None)
         self.lock = lock(self.folder)
-        self.overview = self._begin(self.folder, args)
-        if self.overview.metrics:
-            raise UserError(f"{self.folder} is finished: more --epochs would train it further")
+        try:
+            self.overview = self._begin(self.folder, args)
+            if self.overview.metrics:
+                raise UserError(f"{self.folder} is finished: more --epochs would train it further")
+        except UserError:
+            self.lock.release()
+            raise
         self.overview.say(f"data: {dataset.title} from {dataset.source}")
         self.overview.say(f"device: {device.name} ({device.reason}), {device.precision}")
         settings = {key: vars(args)[key] for key in vars(args) if key not in UNTOLD}

@@ -115,6 +115,7 @@ def test_a_run_under_way_is_not_resumed_and_an_ended_one_only_for_more(tmp_path)
     assert not (first.folder / ".lock").exists()
     with pytest.raises(UserError, match="is finished: more --epochs"):
         experiment(tmp_path, resume=first.folder)
+    assert not (first.folder / ".lock").exists()
     with experiment(tmp_path, resume=first.folder, epochs=3) as second:
         assert [run.folder for run in second if setattr(run, "history", History()) is None]
     config = json.loads((first.folder / "config.json").read_text())

@@ -82,44 +82,53 @@ class Tally:
 
 
 def killed(kills: int, folder: Path) -> Iterator[Tally]:
-    """Runs killed with SIGKILL at random moments, and resumed until they end."""
+    """Runs killed with SIGKILL at random moments, up to three times, and resumed."""
     generator = random.Random(1)
     for title, command in COMMANDS.items():
         tally = Tally(f"killed and resumed: {title}")
-        whole = folder / Path(command.split()[0]).stem / "whole"
         began = time.perf_counter()
-        process = start(command, "whole", folder)
-        while process.poll() is None and not any(whole.rglob("history.csv")):
-            time.sleep(0.02)
-        training = time.perf_counter() - began
-        process.wait()
+        start(command, "whole", folder).wait()
         seconds = time.perf_counter() - began
+        whole = folder / Path(command.split()[0]).stem / "whole"
         for number in itertools.count(1):
             if tally.tried >= kills / len(COMMANDS):
                 break
             name = f"killed-{number}"
-            process, done = start(command, name, folder), 0
-            while True:
-                # Most of the time goes by before training; four moments in five are after that.
-                earliest = 0 if generator.random() < 0.2 else training
+            place, done = whole.with_name(name), 0
+            process = start(command, name, folder)
+            for _ in range(3):
+                # Most of the time goes by before training; so a moment is a whole number of
+                # epochs, from none to all, and then up to a tenth of the whole.
+                epochs = generator.randrange(epochs_done(whole) + 1)
+                while process.poll() is None and epochs_done(place) < epochs:
+                    time.sleep(0.01)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(generator.uniform(earliest, seconds))
+                    process.wait(generator.uniform(0, seconds / 10))
                     break
                 process.kill()
                 process.wait()
                 done += 1
-                begun = (whole.with_name(name) / "config.json").exists()
+                begun = (place / "config.json").exists()
                 if not begun:
-                    shutil.rmtree(whole.with_name(name), ignore_errors=True)
+                    shutil.rmtree(place, ignore_errors=True)
                 process = start(command, name, folder, resume=begun)
-            told = process.stderr.read()  # killed after all was written, it is finished
+            told = process.communicate()[1]  # killed after all was written, it is finished
             error = told if process.returncode and "is finished" not in told else None
-            error = error or unlike(whole, whole.with_name(name))
+            error = error or unlike(whole, place)
             for _ in range(done):
                 tally.check(error)
             print(f"{title}: {tally.tried} kills, {len(tally.losses)} lost", flush=True)
-        shutil.rmtree(folder / whole.parent.name)
+        shutil.rmtree(whole.parent)
         yield tally
+
+
+def epochs_done(folder: Path) -> int:
+    """How many epochs the runs in a folder have written checkpoints of."""
+    last: dict[Path, int] = {}
+    for path in folder.rglob("checkpoint-*.npz"):
+        epoch = int(path.stem.removeprefix("checkpoint-"))
+        last[path.parent] = max(epoch, last.get(path.parent, 0))
+    return sum(last.values())
 
 
 def start(command: str, name: str, results: Path, resume: bool = False, **keywords):

@@ -45,7 +45,7 @@ from common.options import (  # noqa: E402
 )
 from common.pictures import read_picture  # noqa: E402
 from common.report import markdown_table  # noqa: E402
-from common.runs import HISTORY_COLUMNS, MARKER, History, read_history  # noqa: E402
+from common.runs import MARKER, History, read_history  # noqa: E402
 from common.saved import read_run  # noqa: E402
 from common.storage import read_arrays, read_json, write_atomically  # noqa: E402
 
@@ -131,7 +131,7 @@ def epochs_done(folder: Path) -> int:
     return sum(last.values())
 
 
-def start(command: str, name: str, results: Path, resume: bool = False, **keywords):
+def start(command: str, name: str, results: Path, resume: bool = False) -> subprocess.Popen:
     """Start a script, or go on with a run."""
     script, *options = command.split()
     options = ["--resume", name] if resume else [*options, "--name", name]
@@ -141,7 +141,6 @@ def start(command: str, name: str, results: Path, resume: bool = False, **keywor
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        **keywords,
     )
 
 
@@ -162,10 +161,8 @@ def unlike(whole: Path, other: Path) -> str | None:
             if any(not np.array_equal(values, others[key]) for key, values in arrays.items()):
                 return f"{other.name}: {path} differs"
         elif path.name == "history.csv":
-            for column in set(HISTORY_COLUMNS) - {"seconds"}:
-                values = [read_history(place.parent).column(column) for place in (one, two)]
-                if not np.array_equal(*values, equal_nan=True):
-                    return f"{other.name}: {path}, {column} differs"
+            if columns := read_history(one.parent).differing_columns(read_history(two.parent)):
+                return f"{other.name}: {path}, {columns} differ"
         elif path.name == "metrics.json":
             counts = [read_json(place).get("confusion_matrix") for place in (one, two)]
             if counts[0] != counts[1]:
@@ -316,7 +313,7 @@ def at_once(runs: int, folder: Path) -> Iterator[Tally]:
 
 
 def full_disk(tries: int, folder: Path) -> Iterator[Tally]:
-    """Runs on disks with too little room, and on one with limits to a file; then with enough."""
+    """Runs on disks with too little room, and then with enough."""
     command = f"mnist_dense.py --engine numpy {SHORT} --hidden 64"
     start(command, "whole", folder).wait()
     whole = folder / "mnist_dense" / "whole"

@@ -91,9 +91,8 @@ def test_and_save(run: Run, model, dataset: Dataset, history: History) -> None:
 
 def save_model(run: Run, model) -> None:
     """Write the network, as Keras or NumPy does."""
-    by_hand = vars(run.args).get("engine", "keras") != "keras"
-    with beside(run.folder / ("model.npz" if by_hand else "model.keras")) as partial:
-        if by_hand:
+    with beside(run.folder / ("model.npz" if run.by_hand else "model.keras")) as partial:
+        if run.by_hand:
             model.save(partial)
         else:
             from common.training_keras import save_network

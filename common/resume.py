@@ -28,11 +28,9 @@ def resumed(
     """
     folder = find_folder(asked)
     config = read_json(folder / "config.json")
-    line = config.get("command_line")
-    if not (isinstance(line, list) and line and all(isinstance(word, str) for word in line)):
-        raise UserError(f"{folder / 'config.json'} is damaged: it has no command line")
-    first = parse(without_resume(line[1:]))
-    command = without_resume([*line[1:], *argv])
+    options = options_typed(config, folder)
+    first = parse(without_resume(options))
+    command = without_resume([*options, *argv])
     args = parse(command)
 
     # The command line again gives other options where a recipe has been changed.
@@ -74,6 +72,19 @@ def find_folder(asked: argparse.Namespace) -> Path:
         hint = suggestion(asked.resume, list(folders))
         raise UserError(f"there is no run {asked.resume!r} in {parent}{hint}")
     return folders[asked.resume]
+
+
+def options_typed(config: dict, folder: Path) -> list[str]:
+    """What was typed after the script's name to start the run in a folder.
+
+    Raises UserError where its config does not say so.
+    """
+    line = config.get("command_line")
+    if not (isinstance(line, list) and line and all(isinstance(word, str) for word in line)):
+        raise UserError(
+            f"{folder / 'config.json'} does not say how the run was started: it has no command line"
+        )
+    return line[1:]
 
 
 def without_resume(argv: Sequence[str]) -> list[str]:

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+
 from common.data import Dataset
 from common.device import NUMPY_DEVICE, Device
 from common.options import REPOSITORY, Interrupted, UserError, in_words, whole_path
@@ -63,6 +65,15 @@ class History:
         """One measurement over the epochs."""
         return [row[name] for row in self.rows]
 
+    def differing_columns(self, other: History) -> list[str]:
+        """The columns in which another training was not the same; its times may be others."""
+        return [
+            name
+            for name in HISTORY_COLUMNS
+            if name != "seconds"
+            and not np.array_equal(self.column(name), other.column(name), equal_nan=True)
+        ]
+
 
 @dataclass
 class Run:
@@ -74,6 +85,11 @@ class Run:
     device: Device
     history: History | None = None  # after training
     metrics: dict | None = None  # after testing
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether the network is a `DenseNetwork`, and not one of Keras's."""
+        return vars(self.args).get("engine", "keras") != "keras"
 
     def mark(self, text: str) -> None:
         """Mark the folder as unfinished, and say why."""
@@ -257,26 +273,27 @@ class Experiment:
         elif vars(args).get("engine") == "tensorflow":  # also where Keras computes in bfloat16
             device = replace(device, precision="float32")
         run = Run(folder, args, args.seed, device)
+        started = (folder / "config.json").exists()
+        if started and (metrics := metrics_of_finished(folder, args.epochs)):
+            run.history, run.metrics = read_history(folder), metrics
+            run.history.seconds = metrics["seconds"]["training"]
+            return run
         config = configuration(args, self.dataset, device)
-        if (folder / "config.json").exists():
-            before = read_json(folder / "config.json")
-            if finished(folder, args.epochs):
-                run.history, run.metrics = read_history(folder), read_json(folder / "metrics.json")
-                run.history.seconds = run.metrics["seconds"]["training"]
-                return run
-            config = resumed_configuration(before, config)
+        if started:
+            config = resumed_configuration(read_json(folder / "config.json"), config)
             remove_partial_files(folder)
         run.mark(f"started {args.started.isoformat(' ', 'seconds')} by process {os.getpid()}")
         run.write_json("config.json", config)
         return run
 
 
-def finished(folder: Path, epochs: int) -> bool:
-    """Whether the folder holds a training with so many epochs that ended well."""
+def metrics_of_finished(folder: Path, epochs: int) -> dict | None:
+    """The metrics of a training with so many epochs that ended well, or None."""
     if (folder / MARKER).exists() or not (folder / "metrics.json").exists():
-        return False
+        return None
     metrics = read_json(folder / "metrics.json")
-    return not metrics.get("stopped_early") and metrics.get("epochs", 0) >= epochs
+    whole = not metrics.get("stopped_early") and metrics.get("epochs", 0) >= epochs
+    return metrics if whole else None
 
 
 def resumed_configuration(before: dict, now: dict) -> dict:

@@ -32,10 +32,10 @@ def train(model, dataset: Dataset, run: Run, augmentation: Augmentation | None =
     batch under way is finished, and what there is comes back. So it does when the loss is no
     longer a finite number, with a `failure` that says so, and the weights of the epoch before.
     """
-    if vars(run.args).get("engine", "keras") == "keras":
-        from common.training_keras import fit  # not at the top: it takes seconds
-    else:
+    if run.by_hand:
         fit = fit_by_hand
+    else:
+        from common.training_keras import fit  # not at the top: it takes seconds
     batches = Batches(
         dataset.train_images, dataset.train_labels, run.args.batch_size, run.seed, augmentation
     )

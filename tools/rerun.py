@@ -17,11 +17,12 @@ import numpy as np
 
 from common.checkpoints import checkpoint_paths, read_checkpoint
 from common.options import REPOSITORY, ToolParser, UserError, as_typed, one_line_errors
-from common.runs import HISTORY_COLUMNS, UNTOLD
+from common.resume import options_typed
+from common.runs import UNTOLD
 from common.saved import SavedRun, find_run, read_run
 from common.storage import read_json
 
-# What a run may be told otherwise without another result; of these only the last `--name` counts.
+# What changes no result. Of an option that is given twice, the last one counts.
 LEAST = ["--figures", "none", "--quiet"]
 
 
@@ -39,12 +40,12 @@ def start_again(folder: Path, results: Path) -> Path:
     Raises UserError where its config.json holds no command line of a script here.
     """
     config = read_json(folder / "config.json")
-    name, line = config.get("script"), config.get("command_line")
+    typed, name = options_typed(config, folder), config.get("script")
     scripts = {path.stem: path for path in REPOSITORY.glob("*.py")}
-    if name not in scripts or not (
-        isinstance(line, list) and all(isinstance(w, str) for w in line)
-    ):
-        raise UserError(f"{folder / 'config.json'} does not say how the run was started")
+    if name not in scripts:
+        raise UserError(
+            f"{folder / 'config.json'} does not say how the run was started: {name!r} is no script"
+        )
     for before in config.get("resumed", []):
         if before.get("epochs") != config["epochs"]:
             raise UserError(
@@ -57,7 +58,7 @@ def start_again(folder: Path, results: Path) -> Path:
         again if number == 1 else f"{again}-{number}" for number in range(1, len(taken) + 2)
     )
     again = next(name for name in numbered if not {name, f"{name}-rendered"} & taken)
-    options = [word for word in line[1:] if word != "--show"]
+    options = [word for word in typed if word != "--show"]
     options += [*LEAST, "--data", "rendered" if config["rendered"] else "real"]
     command = [sys.executable, scripts[name], *options, "--name", again, "--results-dir", results]
     print(f"running {' '.join([scripts[name].name, *options])}", flush=True)
@@ -69,11 +70,7 @@ def start_again(folder: Path, results: Path) -> Path:
 
 def differences(old: SavedRun, new: SavedRun) -> list[str]:
     """In what two trainings differ, in words; nothing where they are the same."""
-    found = []
-    for column in HISTORY_COLUMNS:
-        values = [run.history.column(column) for run in (old, new)]
-        if column != "seconds" and not np.array_equal(*values, equal_nan=True):
-            found.append(f"history: {column}")
+    found = [f"history: {column}" for column in old.history.differing_columns(new.history)]
     (logits, _), (others, _) = old.predictions, new.predictions
     if not np.array_equal(logits, others):
         changed = int((logits.argmax(axis=1) != others.argmax(axis=1)).sum())

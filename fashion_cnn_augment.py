@@ -137,7 +137,8 @@ def main(argv: Sequence[str] = ()) -> None:
     with one_line_errors(args.debug):
         check_results_folder(args)
         dataset = load("fashion_mnist", args.data, args.data_dir, args.quiet)
-        with Experiment(args, dataset, prepare(precision=args.precision)) as experiment:
+        device = prepare("keras", args.precision, args.devices, args.distributed)
+        with Experiment(args, dataset, device) as experiment:
             for run in experiment:
                 args = run.args
                 set_seed(run.seed)

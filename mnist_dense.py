@@ -241,7 +241,8 @@ def main(argv: Sequence[str] = ()) -> None:
         check_engine(args)
         check_results_folder(args)
         dataset = load("mnist", args.data, args.data_dir, args.quiet)
-        with Experiment(args, dataset, prepare(args.engine, args.precision)) as experiment:
+        device = prepare(args.engine, args.precision, args.devices, args.distributed)
+        with Experiment(args, dataset, device) as experiment:
             for run in experiment:
                 split = dataset.split(run.args.validation, run.seed, run.args.images)
                 if run.args.engine == "keras":

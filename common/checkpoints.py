@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from common.options import UserError
-from common.runs import HISTORY_COLUMNS, History
-from common.storage import read_arrays, write_arrays
+from common.processes import send_to_all
+from common.runs import HISTORY_COLUMNS, History, Run
+from common.storage import read_arrays, write_arrays, write_atomically
 
 KEPT = 2
 
@@ -90,6 +91,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error!r}") from error
     return Checkpoint(History(rows, said["seconds"]), state)
+
+
+def share_checkpoint(run: Run) -> None:
+    """Of processes that train together, give the first one's last checkpoint to the others."""
+    path = None
+    if run.device.process == 0 and load_checkpoint(run.folder):  # which removes damaged ones
+        path = checkpoint_paths(run.folder)[0]
+    name = send_to_all(path.name.encode() if path else b"").decode()
+    content = send_to_all(path.read_bytes() if path else b"")
+    if name and not path:
+        write_atomically(run.folder / name, content)
 
 
 def check_fits(state: Sequence[np.ndarray], current: Sequence[np.ndarray]) -> None:

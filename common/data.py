@@ -62,6 +62,8 @@ class Dataset:
         """
         if not 0 <= validation < 1:
             raise ValueError(f"validation is {validation}; it must be at least 0 and below 1")
+        if images == "all" and not validation:
+            return self  # the images once in memory, not twice
         labels, used = self.train_labels, np.arange(len(self.train_labels))
         if images != "all":
             if images > len(labels):

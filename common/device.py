@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.options import UserError
+from common.processes import join
+from common.replicas import divide_processor
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class Device:
     reason: str  # why this one, for people
     backend: str  # Keras's: "tensorflow", "jax" or "torch"
     precision: str = "float32"  # of the arithmetic, or "bfloat16"; weights are always float32
+    count: int = 1  # devices that share each batch, in all processes together
+    process: int = 0  # which of the processes that train together this one is
+    processes: int = 1
 
     @property
     def repeats_exactly(self) -> bool:
@@ -34,14 +39,23 @@ class Device:
 NUMPY_DEVICE = Device(f"CPU, {os.cpu_count()} cores", "NumPy knows no other", "numpy")
 
 
-def prepare(engine: str | Sequence[str] = "keras", precision: str = "auto") -> Device:
-    """Import the engine, choose the GPU if there is one, and make arithmetic repeatable.
+def prepare(
+    engine: str | Sequence[str] = "keras",
+    precision: str = "auto",
+    devices: int | None = None,
+    distributed: bool = False,
+) -> Device:
+    """Import the engine, choose the GPUs if there are any, and make arithmetic repeatable.
 
     engine: "keras", "tensorflow" or "numpy", or several of them. Keras runs on the backend that
     KERAS_BACKEND names, else on TensorFlow. Raises UserError where one is not installed.
     precision: what Keras computes in, "float32" or "bfloat16"; "auto" takes the faster one.
+    devices: how many share each batch, None for all GPUs there are; without a GPU, into how many
+    the processor is divided. distributed: whether other processes take part.
     """
     engines = {engine} if isinstance(engine, str) else set(engine)
+    if (devices or distributed) and engines != {"keras"}:
+        raise UserError("--devices and --distributed are for --engine keras alone", status=2)
     if engines == {"numpy"}:
         return NUMPY_DEVICE
     # Both must be set before the import: what TensorFlow logs later, and that JAX takes GPU memory
@@ -58,6 +72,9 @@ def prepare(engine: str | Sequence[str] = "keras", precision: str = "auto") -> D
         with quiet_stderr():
             if "keras" in engines:
                 backend = importlib.import_module("keras").backend.backend()
+            if devices and devices > 1:  # has an effect only where there is no GPU
+                divide_processor(backend, devices)
+            process, processes = join(backend) if distributed else (0, 1)
             names = GPU_FINDERS[backend]()
     except ModuleNotFoundError as error:
         raise UserError(
@@ -70,12 +87,33 @@ def prepare(engine: str | Sequence[str] = "keras", precision: str = "auto") -> D
             precision = "bfloat16" if fast else "float32"
         policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
         importlib.import_module("keras").config.set_dtype_policy(policy)
-    name, reason = name_and_reason(names, backend)
-    return Device(name, reason, backend, precision if "keras" in engines else "float32")
+    name, reason = name_and_reason(names[:devices], backend)
+    count = count_devices(names, devices, backend) if "keras" in engines else 1
+    if count > 1 and not names:
+        name += f" as {count} devices"
+    if distributed:
+        name += f" in each of {processes} processes"
+    precision = precision if "keras" in engines else "float32"
+    return Device(name, reason, backend, precision, count * processes, process, processes)
+
+
+def count_devices(names: list[str], wanted: int | None, backend: str) -> int:
+    """How many devices train, given the GPUs that `backend` found and the number asked for."""
+    if backend == "torch":  # there Keras's `fit` knows one device alone
+        if wanted and wanted > 1:
+            raise UserError(
+                "Keras on torch trains on one device: set KERAS_BACKEND to tensorflow or jax "
+                "for --devices",
+                status=2,
+            )
+        return 1
+    if names and wanted and wanted > len(names):
+        raise UserError(f"--devices {wanted}: {backend} finds {len(names)} GPU", status=2)
+    return wanted or max(len(names), 1)
 
 
 def name_and_reason(names: list[str], backend: str) -> tuple[str, str]:
-    """What the device is called, given the GPUs that `backend` found, and why it is this one."""
+    """What the device is called, given the GPUs `backend` is to use, and why it is this one."""
     if names:
         return f"GPU {', '.join(names)}", f"{backend} found it"
     name = f"CPU, {os.cpu_count()} cores"
@@ -108,7 +146,10 @@ def set_seed(seed: int) -> None:
     precision = keras.config.dtype_policy()
     keras.utils.clear_session()  # which would forget that, too
     keras.config.set_dtype_policy(precision)
-    keras.utils.set_random_seed(seed)
+    with (
+        quiet_stderr()
+    ):  # on the other backends it imports TensorFlow, too, where that is installed
+        keras.utils.set_random_seed(seed)
 
 
 def _tensorflow_gpus() -> list[str]:
@@ -126,7 +167,7 @@ def _tensorflow_gpus() -> list[str]:
 
 def _jax_gpus() -> list[str]:
     jax = importlib.import_module("jax")
-    return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    return [device.device_kind for device in jax.local_devices() if device.platform != "cpu"]
 
 
 def _torch_gpus() -> list[str]:
@@ -167,6 +208,8 @@ def quiet_stderr() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except UserError:  # which says all there is to say
+            raise
         except BaseException:
             os.dup2(saved, 2)
             held.seek(0)

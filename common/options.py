@@ -43,7 +43,7 @@ OPTIMIZERS = {
 }
 
 # The options that take one value only; the others take several.
-SINGLE = "recipe repeats precision data data_dir name results_dir figures".split()
+SINGLE = "recipe repeats precision devices data data_dir name results_dir figures".split()
 
 # What --figures may be.
 FIGURES = ("all", "curves", "none")
@@ -189,6 +189,8 @@ def parse_options(
     if len(args.seeds) == 1:
         args.seeds = list(range(args.seed, args.seed + args.repeats))
     args.combinations = combine({key: those for key, those in values.items() if len(those) > 1})
+    if args.distributed and len(args.combinations) * args.repeats > 1:
+        parser.error("--distributed trains one network: give each option one value, and one seed")
     choose_rates(args, recipe)
     del args.about
     args.script = Path(script).stem
@@ -335,6 +337,20 @@ def add_common_options(parser: argparse.ArgumentParser, recipes: dict[str, dict]
         default=1,
         metavar="N",
         help="train with N seeds, and report mean and standard deviation (%(default)s)",
+    )
+
+    add = parser.add_argument_group("devices").add_argument
+    add(
+        "--devices",
+        type=whole_number(1, 1024),
+        metavar="N",
+        help="share each batch among N GPUs, or N parts of the processor (all GPUs there are)",
+    )
+    add(
+        "--distributed",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="train together with other processes, one for each machine: see the README",
     )
 
     add = parser.add_argument_group("data").add_argument

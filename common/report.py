@@ -35,8 +35,10 @@ def report(
     The model is one of Keras's whose outputs are logits (n, 10), or a `DenseNetwork`. The test set
     is used here and nowhere else. A figure that cannot be drawn is a warning: the numbers are safe
     by then. Ctrl-C waits until all is saved. What a training that failed had reached is saved, but
-    not tested.
+    not tested. Of several processes that train together, the first reports.
     """
+    if run.device.process:
+        return
     if history.failure:
         if history.rows:
             save_model(run, model)
@@ -118,6 +120,8 @@ def finish(experiment: Experiment) -> None:
     Raises Interrupted at the end where training was stopped early, and UserError where one of
     several runs has failed.
     """
+    if experiment.device.process:
+        return
     dataset, args, runs = experiment.dataset, experiment.args, experiment.runs
     stopped = runs[-1].history.stopped
     failed = [run for run in runs if run.history.failure]

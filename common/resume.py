@@ -13,8 +13,8 @@ from common.storage import read_json
 
 # What may differ from the start: it does not change what is computed, or is not an option. The
 # images must be the same, whatever they are loaded from: their fingerprint is compared later.
-FREE = """command_line started resume name results_dir data_dir data figures show quiet
-    debug""".split()
+FREE = """command_line started resume name results_dir data_dir data figures show quiet debug
+    devices distributed""".split()
 
 
 def resumed(

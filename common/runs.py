@@ -16,6 +16,7 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ import numpy as np
 from common.data import Dataset
 from common.device import NUMPY_DEVICE, Device
 from common.options import REPOSITORY, Interrupted, UserError, in_words, whole_path
+from common.processes import check_alike
 from common.storage import (
     create_folder,
     lock,
@@ -37,8 +39,9 @@ from common.storage import (
 
 MARKER = "UNFINISHED"
 # What the line at the start of a run leaves out: it is no setting, or other lines tell it.
-UNTOLD = """recipe script started command_line precision data data_dir name resume results_dir
-    repeats figures show quiet debug seeds combinations resumed repeats_exactly""".split()
+UNTOLD = """recipe script started command_line precision devices distributed data data_dir name
+    resume results_dir repeats figures show quiet debug seeds combinations resumed
+    repeats_exactly""".split()
 HISTORY_COLUMNS = (
     "epoch seconds learning_rate loss accuracy validation_loss validation_accuracy".split()
 )
@@ -180,6 +183,13 @@ class Experiment:
         Raises UserError when it exists or cannot be created; and when the run to resume is
         finished, under way, or of other images.
         """
+        if device.processes > 1:
+            alike = {key: vars(args)[key] for key in vars(args) if key not in UNTOLD}
+            check_alike(alike | {"images": dataset.fingerprint, "in": device.precision})
+        if device.process:  # all have the same results: the first process keeps them
+            self.elsewhere = tempfile.TemporaryDirectory()
+            args = argparse.Namespace(**vars(args))
+            args.results_dir, args.resume, args.quiet = Path(self.elsewhere.name), None, True
         self.args, self.dataset, self.device = args, dataset, device
         self.groups: list[Group] = []
         name = args.name or args.started.strftime("%Y-%m-%d_%H-%M-%S")
@@ -258,6 +268,8 @@ class Experiment:
             with contextlib.suppress(UserError):
                 self.overview.mark(text)
         self.lock.release()
+        if self.device.process:
+            self.elsewhere.cleanup()
 
     def _member(self, parent: Path, name: str) -> Path:
         """The folder of one run of several, which a run that is resumed may have already."""

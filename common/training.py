@@ -15,6 +15,7 @@ import numpy as np
 from common.augment import Augmentation
 from common.checkpoints import check_fits, load_checkpoint, save_checkpoint
 from common.data import Dataset
+from common.device import NUMPY_DEVICE, Device
 from common.options import UserError
 from common.runs import History, Run, stop_requests
 
@@ -37,10 +38,18 @@ def train(model, dataset: Dataset, run: Run, augmentation: Augmentation | None =
     else:
         from common.training_keras import fit  # not at the top: it takes seconds
     batches = Batches(
-        dataset.train_images, dataset.train_labels, run.args.batch_size, run.seed, augmentation
+        dataset.train_images,
+        dataset.train_labels,
+        run.args.batch_size,
+        run.seed,
+        augmentation,
+        run.device,
     )
     recorder = Recorder(run)
-    with stop_requests(run.history), advice_on_memory(run.args.batch_size):
+    # Of several processes none can end its training alone: Ctrl-C ends them at once.
+    alone = run.device.processes == 1
+    stopping = stop_requests(run.history) if alone else contextlib.nullcontext()
+    with stopping, advice_on_memory(run.args.batch_size):
         fit(model, batches, dataset, recorder)
     run.history.seconds = recorder.seconds
     return run.history
@@ -80,29 +89,45 @@ class Batches:
         batch_size: int | str,
         seed: int,
         augmentation: Augmentation | None = None,
+        device: Device = NUMPY_DEVICE,
     ) -> None:
-        """`images`: uint8 (n, 28, 28); `labels`: (n,); `batch_size`: a number or "all"."""
+        """`images`: uint8 (n, 28, 28); `labels`: (n,); `batch_size`: a number or "all".
+
+        Where several devices share each batch, up to one image less than there are devices is
+        left out of an epoch. Raises UserError where they cannot share a whole batch evenly.
+        """
         self.images, self.labels = images, labels
-        self.batch_size = len(images) if batch_size == "all" else batch_size
-        self.seed, self.augmentation = seed, augmentation
+        self.count = len(images) // device.count * device.count
+        self.batch_size = self.count if batch_size == "all" else batch_size
+        if self.batch_size % device.count:
+            fitting = max(self.batch_size // device.count, 1) * device.count
+            raise UserError(
+                f"{device.count} devices cannot share {batch_size} images evenly: "
+                f"try --batch-size {fitting}",
+                status=2,
+            )
+        self.seed, self.augmentation, self.device = seed, augmentation, device
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
         """Shuffle for an epoch, counted from 0."""
         self.epoch = epoch
         generator = np.random.default_rng((self.seed, SHUFFLING, epoch))
-        self.order = generator.permutation(len(self.images))
+        self.order = generator.permutation(len(self.images))[: self.count]
 
     def __len__(self) -> int:
-        return math.ceil(len(self.images) / self.batch_size)
+        return math.ceil(self.count / self.batch_size)
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """A batch's images and labels; of several processes, this one's share of them."""
         chosen = self.order[batch * self.batch_size : (batch + 1) * self.batch_size]
         images = self.images[chosen]
         if self.augmentation:
             generator = np.random.default_rng((self.seed, AUGMENTATION, self.epoch, batch))
             images = self.augmentation(images, generator)
-        return images, self.labels[chosen]
+        share = len(chosen) // self.device.processes
+        own = slice(self.device.process * share, (self.device.process + 1) * share)
+        return images[own], self.labels[chosen[own]]
 
 
 @dataclass

@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from common.checkpoints import share_checkpoint
 from common.data import Dataset
-from common.training import Batches, Recorder, Schedule
+from common.processes import watched
+from common.replicas import Replicas, normalise_together
+from common.training import DROPOUT, Batches, Recorder, Schedule
 
 STEPS_AT_ONCE = 16
 BATCHES_AHEAD = 8
 
 
 def fit(model: keras.Model, batches: Batches, dataset: Dataset, recorder: Recorder) -> None:
-    """Train `model`, whose outputs are logits (n, 10), with Keras's own `fit`."""
-    args = recorder.run.args
-    loss, metrics = make_loss(args), [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-    if args.label_smoothing or loss.reduction == "sum":
-        # History holds the mean cross-entropy all the same, so that runs can be compared.
-        metrics.append(keras.metrics.SparseCategoricalCrossentropy(name="mean", from_logits=True))
-    optimizer = make_optimizer(args, steps=args.epochs * len(batches))
-    # With its variables there from the start, TensorFlow traces the network once, not twice.
-    optimizer.build(model.trainable_variables)
-    # Several steps for each return to Python, which is slow; not so many that Ctrl-C has to wait.
-    several = min(STEPS_AT_ONCE, len(batches)) if keras.backend.backend() == "tensorflow" else 1
-    model.compile(optimizer=optimizer, loss=loss, metrics=metrics, steps_per_execution=several)
-    variables = [*model.variables, *optimizer.variables]  # also the state of dropout
+    """Train `model`, whose outputs are logits (n, 10), with Keras's own `fit`.
+
+    Where several devices share each batch, they train a copy, and `model` gets its weights.
+    """
+    args, device = recorder.run.args, recorder.run.device
+    several_devices = device.count > 1
+    replicas = Replicas(device)
+    with replicas.creating():
+        trained = model
+        if several_devices:
+            trained = copy_of(model)
+            normalise_together(trained)
+        optimizer = make_optimizer(args, steps=args.epochs * len(batches))
+        # With its variables there from the start, TensorFlow traces the network once, not twice.
+        optimizer.build(trained.trainable_variables)
+        # Several steps for each return to Python, which is slow; not so many that Ctrl-C has to
+        # wait. Keras cannot do it on PyTorch, nor with TensorFlow on several devices.
+        single = several_devices or device.backend == "torch"
+        compile_for(args, trained, optimizer, 1 if single else min(STEPS_AT_ONCE, len(batches)))
+    variables = [*trained.variables, *optimizer.variables]  # also the state of dropout
 
     def read() -> list[np.ndarray]:
         return [variable.numpy() for variable in variables]
@@ -39,23 +49,55 @@ def fit(model: keras.Model, batches: Batches, dataset: Dataset, recorder: Record
         for variable, values in zip(variables, state, strict=True):
             variable.assign(values)
 
-    done = recorder.go_on(read, write)
+    def evaluate() -> dict[str, float]:
+        """On one device, because images that are to be tested cannot always be shared evenly."""
+        model.set_weights(trained.get_weights())
+        with replicas.leaving():
+            return model.evaluate(*validation, batch_size=1000, verbose=0, return_dict=True)
+
     validation = None
     if len(dataset.validation_images):
         validation = (dataset.validation_images, dataset.validation_labels)
+    if several_devices:
+        compile_for(args, model)
+    watch = Watch(batches, recorder, evaluate if validation and several_devices else None)
 
     # Keras's progress bar redraws its line, which only a terminal can show.
     recorder.bar = sys.stdout.isatty() and not args.quiet
-    model.fit(
-        feed(batches),
-        initial_epoch=done,
-        epochs=args.epochs,
-        shuffle=False,  # Batches does, from its own seed; Keras would from the global state
-        validation_data=validation,
-        validation_batch_size=1000,
-        verbose=1 if recorder.bar else 0,
-        callbacks=[Watch(batches, recorder, loss="mean" if len(metrics) > 1 else "loss")],
+    with replicas.training(), watched(device.process, device.processes):
+        if device.processes > 1:
+            share_checkpoint(recorder.run)
+        trained.fit(
+            feed(batches),
+            initial_epoch=recorder.go_on(read, write),
+            epochs=args.epochs,
+            shuffle=False,  # Batches does, from its own seed; Keras would from the global state
+            validation_data=None if several_devices else validation,
+            validation_batch_size=1000,
+            verbose=1 if recorder.bar else 0,
+            callbacks=[watch],
+        )
+    if several_devices:
+        model.set_weights(trained.get_weights())
+
+
+def compile_for(args, model: keras.Model, optimizer=None, steps_at_once: int = 1) -> None:
+    """Give `model` the loss that the options name, and what is to be measured."""
+    loss, metrics = make_loss(args), [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+    if args.label_smoothing or loss.reduction == "sum":
+        # History holds the mean cross-entropy all the same, so that runs can be compared.
+        metrics.append(keras.metrics.SparseCategoricalCrossentropy(name="mean", from_logits=True))
+    model.compile(
+        optimizer=optimizer, loss=loss, metrics=metrics, steps_per_execution=steps_at_once
     )
+
+
+def copy_of(model: keras.Model) -> keras.Model:
+    """A network like `model` with the same weights, and the same dropout to come."""
+    copy = type(model).from_config(model.get_config())
+    for own, original in zip(copy.variables, model.variables, strict=True):
+        own.assign(original.numpy())
+    return copy
 
 
 def save_network(model: keras.Model, path: Path) -> None:
@@ -63,9 +105,7 @@ def save_network(model: keras.Model, path: Path) -> None:
 
     So whoever has the file needs nothing but Keras to load it.
     """
-    network = type(model).from_config(model.get_config())
-    network.set_weights(model.get_weights())
-    network.save(path)
+    copy_of(model).save(path)
 
 
 def make_loss(args) -> keras.losses.Loss:
@@ -149,14 +189,21 @@ class Feed(keras.utils.PyDataset):
 class Watch(keras.callbacks.Callback):
     """Starts each epoch's batches, records what Keras measured, and ends training when it must."""
 
-    def __init__(self, batches: Batches, recorder: Recorder, loss: str) -> None:
-        """`loss`: Keras's name for the mean cross-entropy."""
+    def __init__(
+        self, batches: Batches, recorder: Recorder, evaluate: Callable[[], dict] | None = None
+    ) -> None:
+        """`evaluate` measures on the validation images, where `fit` does not."""
         super().__init__()
-        self.batches, self.recorder, self.loss = batches, recorder, loss
+        self.batches, self.recorder, self.evaluate = batches, recorder, evaluate
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         # Not in PyDataset's own `on_epoch_end`, because Keras calls that once too often.
         self.batches.start_epoch(epoch)
+        if keras.backend.backend() == "torch":
+            # Its dropout draws from a state of PyTorch's own; so any epoch can be made again.
+            sys.modules["torch"].manual_seed(
+                np.random.SeedSequence((self.batches.seed, DROPOUT, epoch)).generate_state(1)[0]
+            )
         self.began, self.seconds = time.perf_counter(), None
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
@@ -169,10 +216,14 @@ class Watch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if self.model.stop_training:
             return  # the epoch was cut short, so its numbers stand for nothing
-        measured = [(logs[self.loss], logs["accuracy"])]
-        if "val_accuracy" in logs:
-            measured.append((logs[f"val_{self.loss}"], logs["val_accuracy"]))
         seconds = self.seconds or time.perf_counter() - self.began
-        self.recorder.record(seconds, float(self.model.optimizer.learning_rate), *measured)
+        if self.evaluate:
+            logs |= {f"val_{name}": value for name, value in self.evaluate().items()}
+        loss = "mean" if "mean" in logs else "loss"
+        measured = [(logs[loss], logs["accuracy"])]
+        if "val_accuracy" in logs:
+            measured.append((logs[f"val_{loss}"], logs["val_accuracy"]))
+        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        self.recorder.record(seconds, float(rate), *measured)
         if self.recorder.must_stop:
             self.model.stop_training = True

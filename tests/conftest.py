@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+BACKENDS = ("tensorflow", "jax", "torch")
 SCRIPTS = ("mnist_dense", "mnist_cnn", "fashion_cnn_augment")
 
 needs_real_data = pytest.mark.skipif(
@@ -38,6 +41,50 @@ def run_script(script: str, *options: object, repository: Path = REPOSITORY, **k
     return subprocess.run(
         command, capture_output=True, text=True, encoding="utf-8", timeout=280, **keywords
     )
+
+
+def only_backend(name: str, folder: Path) -> dict[str, str]:
+    """An environment in which Keras runs on one backend, and no other one is installed.
+
+    Modules that stand in for the others are put into `folder`.
+    """
+    for other in {*BACKENDS} - {name}:
+        missing = f'raise ModuleNotFoundError("there is no {other}", name={other!r})'
+        (folder / f"{other}.py").write_text(missing)
+    return os.environ | {"KERAS_BACKEND": name, "PYTHONPATH": str(folder)}
+
+
+def start_script(script: str, *options: object, **keywords) -> subprocess.Popen:
+    """Start a script, and do not wait for it."""
+    command = [sys.executable, str(REPOSITORY / f"{script}.py"), *map(str, options)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, encoding="utf-8", **pipes, **keywords)
+
+
+def kill_after_epoch(epoch: int, script: str, *options: object, **keywords) -> None:
+    """Start a script, and kill it once an epoch's checkpoint is there."""
+    process = start_script(script, *options, **keywords)
+    results = Path(options[options.index("--results-dir") + 1]) / script
+    name = options[options.index("--name") + 1]
+    wait_for(process, results, f"{name}*/checkpoint-{epoch}.npz")
+    process.kill()
+    process.communicate()
+
+
+def wait_for(process: subprocess.Popen, folder: Path, pattern: str) -> None:
+    """Wait until a file is there, as long as the process runs that is to write it."""
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def assert_same_state(path: Path, other: Path, within: float = 0) -> None:
+    """That two checkpoints hold the same weights, and the same of optimizer and dropout."""
+    states = [np.load(path), np.load(other)]
+    names = set(states[0].files) - {"history"}
+    assert names and names == set(states[1].files) - {"history"}
+    for name in names:
+        np.testing.assert_allclose(states[0][name], states[1][name], rtol=0, atol=within)
 
 
 def only_run(results: Path, script: str) -> Path:

@@ -1,0 +1,73 @@
+"""The default CNN on each of Keras's backends that is installed: accuracy and time.
+
+Writes `backends.md` into the results folder. A seed that has been measured is not run again.
+
+    python benchmarks/backends.py --seeds 5             # about an hour on two cores
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import mean, median, stdev
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.repeated import measure, measured_folders  # noqa: E402
+from common.options import OneLineParser, one_line_errors, whole_number  # noqa: E402
+from common.report import markdown_table  # noqa: E402
+from common.storage import write_atomically  # noqa: E402
+
+COMMAND = "mnist_cnn.py --recipe default"
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def main() -> None:
+    """Measure in turns, and write the table."""
+    parser = OneLineParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seeds", type=whole_number(1, 100), default=5, metavar="N")
+    parser.add_argument("--results-dir", type=Path, default=REPOSITORY / "results")
+    args = parser.parse_args()
+    installed = [name for name in BACKENDS if find_spec(name)]
+    path = args.results_dir / "backends.md"
+    with one_line_errors():
+        for seed in range(1, args.seeds + 1):
+            for name in installed:
+                os.environ["KERAS_BACKEND"] = name
+                measure(COMMAND, seed, args.results_dir / "backends" / name)
+                lines = [
+                    table_line(name, args.results_dir / "backends" / name) for name in BACKENDS
+                ]
+                write_atomically(
+                    path, f"{markdown_table([line for line in lines if line])}\n".encode()
+                )
+        print(path.read_text(encoding="utf-8"), end="")
+
+
+def table_line(backend: str, results: Path) -> dict[str, str]:
+    """A row of the table, in words; nothing for a backend that has not been measured."""
+    folders = measured_folders(COMMAND, results)
+    if not folders:
+        return {}
+    metrics = [json.loads((folder / "metrics.json").read_text("utf-8")) for folder in folders]
+    config = json.loads((folders[0] / "config.json").read_text("utf-8"))
+    processes = [float((folder / "process_seconds").read_text("utf-8")) for folder in folders]
+    shares = [100 * of_seed["test_accuracy"] for of_seed in metrics]
+    spread = f" ± {stdev(shares):.2f}" if len(shares) > 1 else ""
+    return {
+        "KERAS_BACKEND": f"{backend} {metadata.version(backend)}",
+        "arithmetic": config["precision"],
+        "test accuracy": f"{mean(shares):.2f}{spread} %",
+        "of each seed": ", ".join(f"{share:.2f}" for share in shares),
+        "training": f"{median(one['seconds']['training'] for one in metrics):.0f} s",
+        "whole process": f"{median(processes):.0f} s",
+    }
+
+
+if __name__ == "__main__":
+    main()

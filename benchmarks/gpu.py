@@ -1,0 +1,152 @@
+"""What a GPU reaches: seconds to 99 % on MNIST beside the record's network, precision, and `best`.
+
+One command, under eight minutes on a large GPU; what there is is written after every step, into
+`gpu.json` and `gpu.md` in the results folder. Keras runs on JAX unless KERAS_BACKEND says
+otherwise; TensorFlow is not needed. The record's network needs PyTorch, and is left out without.
+
+    python benchmarks/gpu.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import SUPPRESS
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import mean, median, stdev
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+from benchmarks.time_to_accuracy import record  # noqa: E402
+from common.options import OneLineParser, one_line_errors, one_of, whole_number  # noqa: E402
+from common.report import markdown_table  # noqa: E402
+from common.storage import write_atomically  # noqa: E402
+
+BUDGET = 7.5 * 60  # seconds, after which no further measurement begins
+WHOLE_RUNS = {
+    "default in float32": "mnist_cnn.py --precision float32",
+    "default in bfloat16": "mnist_cnn.py --precision bfloat16",
+    "best": "mnist_cnn.py --recipe best",
+    "Fashion, best": "fashion_cnn_augment.py --recipe best",
+}
+SEEDS_OF = {"best": 1, "Fashion, best": 1}  # the others: five
+
+
+def fast(seeds: int) -> list[tuple[float, float]]:
+    """`mnist_cnn.py --recipe fast`: seconds of training after compilation, and test accuracy."""
+    import keras
+
+    import mnist_cnn
+
+    clock, fit = [], keras.Model.fit
+
+    def fit_twice(model, batches, **settings):
+        """To compile, and then from the same start again, to measure."""
+        variables = [*model.variables, *model.optimizer.variables]
+        start = [variable.numpy() for variable in variables]
+        fit(model, batches, **settings | {"callbacks": [], "verbose": 0})
+        for variable, values in zip(variables, start, strict=True):
+            variable.assign(values)
+        began = time.perf_counter()
+        fit(model, batches, **settings)
+        variables[0].numpy()  # which waits for the last step
+        clock.append(time.perf_counter() - began)
+
+    keras.Model.fit = fit_twice
+    reached = []
+    for seed in range(1, seeds + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            options = f"--recipe fast --seed {seed} --data real --figures none --quiet --name run"
+            with contextlib.redirect_stdout(io.StringIO()):
+                mnist_cnn.main([*options.split(), "--results-dir", folder])
+            path = Path(folder) / "mnist_cnn" / "run" / "metrics.json"
+            reached.append(json.loads(path.read_text(encoding="utf-8"))["test_accuracy"])
+    return list(zip(clock, reached, strict=True))
+
+
+def of_record(seeds: int) -> list[tuple[float, float]]:
+    """The record's network and schedule in PyTorch, on the GPU; the first run is left out."""
+    return [record(seed)[-1] for seed in range(seeds + 1)][1:]
+
+
+IN_ONE_PROCESS = {"fast": fast, "the record's network, PyTorch": of_record}
+
+
+def whole_run(command: str, seed: int) -> tuple[float, float]:
+    """The seconds of training, compilation included, and the test accuracy of a run."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--seed", str(seed), "--data", "real", "--figures", "none", "--quiet"]
+        python(*command.split(), *options, "--name", "run", "--results-dir", folder)
+        (path,) = Path(folder).glob("*/run/metrics.json")
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        return metrics["seconds"]["training"], metrics["test_accuracy"]
+
+
+def python(script: str, *options: str) -> str:
+    """What a script of this repository prints last."""
+    command = [sys.executable, str(REPOSITORY / script), *options]
+    answer = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    if answer.returncode:
+        sys.exit(answer.returncode)  # it has said why
+    return answer.stdout.splitlines()[-1]
+
+
+def main() -> None:
+    """Measure what the time allows, and write the table."""
+    parser = OneLineParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seeds", type=whole_number(1, 100), default=10, metavar="N")
+    parser.add_argument("--results-dir", type=Path, default=REPOSITORY / "results")
+    parser.add_argument("--one", type=one_of("program", IN_ONE_PROCESS), help=SUPPRESS)
+    args = parser.parse_args()
+    with one_line_errors():
+        if args.one:  # a process of its own that the lines below have started
+            print(json.dumps(IN_ONE_PROCESS[args.one](args.seeds)))
+            return
+        began, measured = time.perf_counter(), {}
+        for name in IN_ONE_PROCESS:
+            if name == "fast" or find_spec("torch"):
+                answer = python(__file__, "--one", name, "--seeds", str(args.seeds))
+                measured[name] = json.loads(answer)
+                write(args.results_dir, measured)
+        for name, command in WHOLE_RUNS.items():
+            for seed in range(1, 1 + SEEDS_OF.get(name, min(args.seeds, 5))):
+                if time.perf_counter() - began > BUDGET:
+                    print(f"no time for {name}, seed {seed}", flush=True)
+                    continue
+                measured.setdefault(name, []).append(whole_run(command, seed))
+                write(args.results_dir, measured)
+        print((args.results_dir / "gpu.md").read_text(encoding="utf-8"), end="")
+
+
+def write(results: Path, measured: dict) -> None:
+    """Write what there is: numbers and table."""
+    results.mkdir(parents=True, exist_ok=True)
+    write_atomically(results / "gpu.json", json.dumps(measured, indent=1).encode())
+    rows = []
+    for name, runs in measured.items():
+        seconds, shares = zip(*runs, strict=True)
+        spread = f" ± {stdev(shares):.2%}" if len(shares) > 1 else ""
+        rows.append(
+            {
+                "training": name,
+                "seconds, median": f"{median(seconds):.2f}",
+                "from": f"{min(seconds):.2f}",
+                "to": f"{max(seconds):.2f}",
+                "test accuracy": f"{mean(shares):.2%}{spread}",
+                "seeds": str(len(runs)),
+            }
+        )
+    write_atomically(results / "gpu.md", f"{markdown_table(rows)}\n".encode())
+
+
+if __name__ == "__main__":
+    main()

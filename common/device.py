@@ -74,7 +74,8 @@ def prepare(
                 backend = importlib.import_module("keras").backend.backend()
             if devices and devices > 1:  # has an effect only where there is no GPU
                 divide_processor(backend, devices)
-            process, processes = join(backend) if distributed else (0, 1)
+        process, processes = join(backend) if distributed else (0, 1)
+        with quiet_stderr():
             names = GPU_FINDERS[backend]()
     except ModuleNotFoundError as error:
         raise UserError(

@@ -45,12 +45,17 @@ def join(backend: str) -> tuple[int, int]:
         jax.config.update("jax_enable_recoverability", True)
         address = os.environ.get(ADDRESS, "").partition(",")[0] or None
         said = [os.environ.get(name) for name in (PROCESSES, PROCESS)]
-        numbers = [None if text is None else int(text) for text in said]
+        first = f": is the first one at {address}?" if address else ""
+        late = f"error: not all processes have come within {PATIENCE} s{first}"
+        patience = threading.Timer(PATIENCE, end, (late, 1))  # JAX would say it in many lines
+        patience.daemon = True
+        patience.start()
         try:
+            numbers = [None if text is None else int(text) for text in said]
             jax.distributed.initialize(
                 address,
                 *numbers,
-                initialization_timeout=PATIENCE,
+                initialization_timeout=2 * PATIENCE,
                 heartbeat_timeout_seconds=SILENCE,
             )
         except ValueError as error:
@@ -59,9 +64,8 @@ def join(backend: str) -> tuple[int, int]:
                 f"one's host:port, {PROCESSES}, and {PROCESS} from 0, or start all by srun",
                 status=2,
             ) from error
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"not all processes came to {address}: {reason}") from error
+        finally:
+            patience.cancel()
     return jax.process_index(), jax.process_count()
 
 
@@ -114,8 +118,9 @@ def watched(process: int, processes: int) -> Iterator[None]:
             client.key_value_set(f"over/{turn}/{process}", str(over.is_set()))
             # Comes back when each of the others has called it, too, or is taken for dead.
             alive = client.get_live_nodes(everyone)
-            if gone := [str(number) for number in everyone if number not in alive]:
-                end(f"error: process {', '.join(gone)} of {processes} is gone", 1)
+            if gone := ", ".join(str(number) for number in everyone if number not in alive):
+                line = f"error: process {gone} of {processes} is gone: "
+                end(f"{line}start all of them again with --resume", 1)
             # All have said it before any comes here, so that all leave in the same turn.
             if all(said == "True" for _, said in client.key_value_dir_get(f"over/{turn}/")):
                 return
@@ -126,7 +131,7 @@ def watched(process: int, processes: int) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        end("stopped at once", 130)
+        end("stopped at once; --resume goes on after the last whole epoch", 130)
     except Exception:
         watcher.join(3 * SILENCE)  # the engine may notice sooner that one is gone, but not which
         raise
@@ -134,7 +139,7 @@ def watched(process: int, processes: int) -> Iterator[None]:
     watcher.join()
 
 
-def end(why: str, status: int) -> None:
-    """End this process at once: it cannot wait for the others any more."""
-    print(f"{why}: start all of them again with --resume", file=sys.stderr, flush=True)
+def end(line: str, status: int) -> None:
+    """Print a line and end this process at once, because it cannot wait for the others any more."""
+    print(line, file=sys.stderr, flush=True)
     os._exit(status)

@@ -93,8 +93,8 @@ class Batches:
     ) -> None:
         """`images`: uint8 (n, 28, 28); `labels`: (n,); `batch_size`: a number or "all".
 
-        Where several devices share each batch, up to one image less than there are devices is
-        left out of an epoch. Raises UserError where they cannot share a whole batch evenly.
+        Where several devices share each batch, an epoch leaves out the few images at its end that
+        they cannot share evenly. Raises UserError where they cannot share a whole batch.
         """
         self.images, self.labels = images, labels
         self.count = len(images) // device.count * device.count

@@ -38,7 +38,7 @@ def fit(model: keras.Model, batches: Batches, dataset: Dataset, recorder: Record
         optimizer.build(trained.trainable_variables)
         # Several steps for each return to Python, which is slow; not so many that Ctrl-C has to
         # wait. Keras cannot do it on PyTorch, nor with TensorFlow on several devices.
-        single = several_devices or device.backend == "torch"
+        single = several_devices or keras.backend.backend() == "torch"
         compile_for(args, trained, optimizer, 1 if single else min(STEPS_AT_ONCE, len(batches)))
     variables = [*trained.variables, *optimizer.variables]  # also the state of dropout
 

@@ -27,6 +27,12 @@ def font_cache():
 
 
 @pytest.fixture(autouse=True)
+def usual_log_level(monkeypatch):
+    """Keep from the scripts that a test starts what tf2onnx makes of TensorFlow's level."""
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def float32():
     """Keep from the next test the precision that this one has chosen."""
     yield

@@ -5,7 +5,7 @@ machine's loopback, in turns. From the time of a step on one core, and the size 
 computes what real networks would leave of the gain. Writes `distributed.md` and `distributed.png`
 into the results folder. Linux only, because it says on which core a process runs.
 
-    python benchmarks/distributed.py        # about fifteen minutes
+    python benchmarks/distributed.py        # about ten minutes
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from common.report import markdown_table  # noqa: E402
 from common.runs import read_history  # noqa: E402
 from common.storage import beside, write_atomically  # noqa: E402
 
-IMAGES = 12_800
-CASES = {
-    "default CNN, batches of 128": "--batch-size 128",
-    "default CNN, batches of 1,024": "--batch-size 1024",
-    "best CNN, batches of 128": "--recipe best --batch-size 128",
+STEPS = 20  # an epoch
+CASES = {  # options, and images in a batch
+    "default CNN, batches of 128": ("--recipe default", 128),
+    "default CNN, batches of 1,024": ("--recipe default", 1024),
+    "best CNN, batches of 128": ("--recipe best", 128),
 }
 # Bytes a second of one direction, and seconds until a message arrives.
 NETWORKS = {
@@ -58,7 +58,7 @@ def main() -> None:
         weights = {}
         for _ in range(args.turns):
             for case, count in seconds:
-                of_step, weights[case] = train(CASES[case], count)
+                of_step, weights[case] = train(*CASES[case], count)
                 seconds[case, count].append(of_step)
                 print(f"{case}, {count}: {1000 * of_step:.1f} ms a step", flush=True)
         steps = {key: median(values) for key, values in seconds.items()}
@@ -71,15 +71,16 @@ def main() -> None:
         print(table)
 
 
-def train(options: str, count: int) -> tuple[float, int]:
+def train(options: str, batch_size: int, count: int) -> tuple[float, int]:
     """The seconds of a step with so many processes, on a core each, and the number of weights."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, REPOSITORY / "mnist_cnn.py", *options.split(), "--epochs", "3"]
-        command += ["--images", str(IMAGES), "--validation", "0", "--figures", "none", "--quiet"]
-        command += ["--data", "real", "--name", "run", "--results-dir", folder]
+        command += ["--batch-size", str(batch_size), "--images", str(STEPS * batch_size)]
+        command += ["--validation", "0", "--figures", "none", "--quiet", "--data", "real"]
+        command += ["--name", "run", "--results-dir", folder]
         environment = os.environ | {"KERAS_BACKEND": "jax"}
         if count > 1:
             command.append("--distributed")
@@ -98,10 +99,9 @@ def train(options: str, count: int) -> tuple[float, int]:
             sys.exit(1)  # they have said why
         place = Path(folder) / "mnist_cnn" / "run"
         metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
-        config = json.loads((place / "config.json").read_text(encoding="utf-8"))
         # The first epoch is left out: it holds the set-up of the network.
         epoch = median(read_history(place).column("seconds")[1:])
-        return epoch / (IMAGES / config["batch_size"]), metrics["parameters"]
+        return epoch / STEPS, metrics["parameters"]
 
 
 def speed_up(step: float, weights: int, machines: int, network: str) -> float:

@@ -5,7 +5,6 @@ from importlib.util import find_spec
 
 import pytest
 from conftest import (
-    SCRIPTS,
     assert_same_state,
     kill_after_epoch,
     only_backend,
@@ -24,30 +23,32 @@ def environment(request, tmp_path_factory):
     return only_backend(request.param, tmp_path_factory.mktemp("hidden"))
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_leaves_the_same_folder_on_every_backend(script, environment, tmp_path):
-    answer = run_script(script, *SHORT, "--results-dir", tmp_path, env=environment)
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stderr == ""
-    folder = only_run(tmp_path, script)
-    figures = {"curves", "confusion_matrix", "mistakes", "calibration", "filters", "augmentation"}
-    if script != "mnist_dense":
-        figures |= {"feature_maps", "attention"}
-    assert {path.stem for path in folder.glob("*.png")} == figures
+def assert_whole(folder, environment, figures):
+    """That a run has left all that it would on TensorFlow."""
+    wanted = {"curves", "confusion_matrix", "mistakes", "calibration", "filters", "augmentation"}
+    assert {path.stem for path in folder.glob("*.png")} == wanted | figures
     config, metrics = (
         json.loads((folder / name).read_text()) for name in ("config.json", "metrics.json")
     )
     assert config["backend"] == environment["KERAS_BACKEND"]
-    assert metrics["test_accuracy"] > 0.15 and metrics["epochs"] == 2
+    assert metrics["test_accuracy"] > 0.15
 
 
-def test_a_run_that_is_killed_ends_the_same_on_every_backend(environment, tmp_path):
-    options = [*SHORT, "--epochs", 6, "--figures", "none", "--results-dir", tmp_path]
+def test_a_convolutional_network_leaves_the_same_folder(environment, tmp_path):
+    answer = run_script("fashion_cnn_augment", *SHORT, "--results-dir", tmp_path, env=environment)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    folder = only_run(tmp_path, "fashion_cnn_augment")
+    assert_whole(folder, environment, {"feature_maps", "attention"})
+
+
+def test_a_run_that_is_killed_ends_the_same(environment, tmp_path):
+    options = [*SHORT, "--epochs", 4, "--results-dir", tmp_path]
     whole = run_script("mnist_dense", *options, "--name", "whole", env=environment)
-    assert whole.returncode == 0, whole.stderr
+    assert (whole.returncode, whole.stderr) == (0, "")
     kill_after_epoch(1, "mnist_dense", *options, "--name", "cut", env=environment)
-    again = ("--resume", "latest", "--results-dir", tmp_path)
+    again = ("--resume", "latest", "--figures", "none", "--results-dir", tmp_path)
     answer = run_script("mnist_dense", *again, env=environment)
     assert answer.returncode == 0, answer.stderr
     cut, whole = (tmp_path / "mnist_dense" / f"{name}-rendered" for name in ("cut", "whole"))
-    assert_same_state(cut / "checkpoint-6.npz", whole / "checkpoint-6.npz")
+    assert_whole(whole, environment, set())
+    assert_same_state(cut / "checkpoint-4.npz", whole / "checkpoint-4.npz")

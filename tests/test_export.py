@@ -1,12 +1,10 @@
 import shutil
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import keras
 import numpy as np
 import pytest
-from conftest import REPOSITORY, only_run, run_script
+from conftest import only_run, run_script
 
 from common.data import load
 from tools import export
@@ -23,33 +21,24 @@ def finished(tmp_path_factory):
     return results
 
 
-@pytest.mark.parametrize("form", export.FILES)
-def test_an_exported_network_answers_as_the_one_that_was_trained(form, finished, tmp_path):
-    if form == "onnx" and not all(map(find_spec, export.FOR_ONNX)):
-        pytest.skip("the packages for ONNX are not installed")
+def test_an_exported_network_answers_as_the_one_that_was_trained(finished, tmp_path, capfd):
     results = shutil.copytree(finished, tmp_path / "results")
     folder = only_run(results, "mnist_cnn")
-    before = folder / "export" / export.FILES[form]
-    before.mkdir(parents=True)  # what is there is replaced
-    command = [sys.executable, "-m", "tools.export", "latest", "--format", form]
-    answer = subprocess.run(
-        [*command, "--results-dir", results],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        check=False,
-    )
-    assert (answer.returncode, answer.stderr) == (0, "")
-    told = answer.stdout.splitlines()
-    path = folder / "export" / export.FILES[form]
-    assert told[-1] == f"exported to {path}"
-    assert [one.name for one in path.parent.iterdir()] == [path.name]
-    assert "ms for one image" in told[-2] and "in bfloat16" in told[-3]
-
     images = load("mnist", "rendered", quiet=True).test_images[:7]
     trained = keras.saving.load_model(folder / "model.keras")
     logits = trained.predict(images, verbose=0)  # in bfloat16, which has three digits
-    np.testing.assert_allclose(export.load(path, form)(images), logits, rtol=0.05, atol=0.05)
+    for form, name in export.FILES.items():
+        if form == "onnx" and not all(map(find_spec, export.FOR_ONNX)):
+            pytest.skip("the packages for ONNX are not installed")
+        path = folder / "export" / name
+        path.mkdir(parents=True)  # what is there is replaced
+        export.main(["latest", "--format", form, "--results-dir", str(results)])
+        output, errors = capfd.readouterr()
+        told = output.splitlines()
+        assert told[-1] == f"exported to {path}" and errors == ""
+        assert "ms for one image" in told[-2] and "in bfloat16" in told[-3]
+        np.testing.assert_allclose(export.load(path, form)(images), logits, rtol=0.05, atol=0.05)
+    assert {one.name for one in path.parent.iterdir()} == {*export.FILES.values()}
 
 
 def test_a_network_that_answers_otherwise_is_not_handed_over(finished, monkeypatch, capsys):

@@ -81,7 +81,6 @@ def test_processes_with_other_options_are_refused(alone, tmp_path):
     [
         (["--distributed"], "tensorflow", "--distributed needs Keras on JAX"),
         (["--distributed", "--engine", "numpy"], "tensorflow", "for --engine keras alone"),
-        (["--devices", "2", "--engine", "numpy"], "tensorflow", "for --engine keras alone"),
         (["--distributed", "--seed", "1", "2"], "jax", "--distributed trains one network"),
         pytest.param(["--distributed"], "jax", f"set {ADDRESS}", marks=needs_jax),
     ],

@@ -231,7 +231,7 @@ def test_a_folder_is_one_process_s_own(tmp_path):
 
 
 @needs_real_data
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", SCRIPTS[1:])
 def test_a_script_that_is_killed_goes_on_and_ends_the_same(script, tmp_path):
     short = ["--images", "3000", "--epochs", "4", "--figures", "none", "--results-dir", tmp_path]
     assert run_script(script, *short, "--name", "whole").returncode == 0

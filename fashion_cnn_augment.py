@@ -45,7 +45,7 @@ RECIPES = {
     },
     "quick": {"about": "a first look: two epochs", "epochs": 2},
     "best": {
-        "about": "the most accurate, in twenty minutes: more filters and epochs, squares blacked out",
+        "about": "the most accurate, in twenty minutes: more filters and epochs, squares erased",
         "filters": 96,
         "erase": 8,
         "epochs": 30,

@@ -1,9 +1,9 @@
 """What several processes gain, and what the network between machines takes away again.
 
 Trains with one process on one core, and with two processes on a core each that talk through this
-machine's loopback, in turns. From the time of a step on one core, and the size of the weights, it
-computes what real networks would leave of the gain. Writes `distributed.md` and `distributed.png`
-into the results folder. Linux only, because it says on which core a process runs.
+machine's loopback, in turns. From these times and the size of the weights it computes what real
+networks would leave of the gain. Writes `distributed.md` and `distributed.png` into the results
+folder. Linux only, because it says on which core a process runs.
 
     python benchmarks/distributed.py        # about ten minutes
 """

@@ -78,9 +78,9 @@ def prepare(
         with quiet_stderr():
             names = GPU_FINDERS[backend]()
     except ModuleNotFoundError as error:
+        missing = error.name if error.name in ("jax", "torch") else "-r requirements.txt"
         raise UserError(
-            f"{error.name} is not installed for {sys.executable}: "
-            "run 'pip install -r requirements.txt' there"
+            f"{error.name} is not installed for {sys.executable}: run 'pip install {missing}' there"
         ) from error
     if "keras" in engines:
         if precision == "auto":
@@ -88,8 +88,8 @@ def prepare(
             precision = "bfloat16" if fast else "float32"
         policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
         importlib.import_module("keras").config.set_dtype_policy(policy)
-    name, reason = name_and_reason(names[:devices], backend)
     count = count_devices(names, devices, backend) if "keras" in engines else 1
+    name, reason = name_and_reason(names[:count], backend)
     if count > 1 and not names:
         name += f" as {count} devices"
     if distributed:

@@ -10,7 +10,6 @@ so that the whole can be stopped and continued.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from statistics import mean, median, stdev
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.repeated import measure, measured_folders  # noqa: E402
+from benchmarks.repeated import measure, measurements  # noqa: E402
 from common.options import OneLineParser, one_line_errors, one_of, whole_number  # noqa: E402
 from common.report import markdown_table  # noqa: E402
 from common.storage import write_atomically  # noqa: E402
@@ -82,9 +81,7 @@ def table(results: Path) -> str:
 
 def table_line(target: Target, results: Path) -> dict[str, str]:
     """A row of the table, in words."""
-    folders = measured_folders(target.command, results)
-    metrics = [json.loads((folder / "metrics.json").read_text("utf-8")) for folder in folders]
-    processes = [float((folder / "process_seconds").read_text("utf-8")) for folder in folders]
+    metrics, processes = measurements(target.command, results)
     shares = [100 * of_seed["test_accuracy"] for of_seed in metrics]
     training = [of_seed["seconds"]["training"] for of_seed in metrics]
     line = {

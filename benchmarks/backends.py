@@ -7,7 +7,6 @@ Writes `backends.md` into the results folder. A seed that has been measured is n
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from importlib import metadata
@@ -18,10 +17,10 @@ from statistics import mean, median, stdev
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.repeated import measure, measured_folders  # noqa: E402
+from benchmarks.repeated import measure, measured_folders, measurements  # noqa: E402
 from common.options import OneLineParser, one_line_errors, whole_number  # noqa: E402
 from common.report import markdown_table  # noqa: E402
-from common.storage import write_atomically  # noqa: E402
+from common.storage import read_json, write_atomically  # noqa: E402
 
 COMMAND = "mnist_cnn.py --recipe default"
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -40,23 +39,18 @@ def main() -> None:
             for name in installed:
                 os.environ["KERAS_BACKEND"] = name
                 measure(COMMAND, seed, args.results_dir / "backends" / name)
-                lines = [
-                    table_line(name, args.results_dir / "backends" / name) for name in BACKENDS
-                ]
-                write_atomically(
-                    path, f"{markdown_table([line for line in lines if line])}\n".encode()
-                )
+                lines = [table_line(one, args.results_dir / "backends" / one) for one in BACKENDS]
+                table = markdown_table([line for line in lines if line])
+                write_atomically(path, f"{table}\n".encode())
         print(path.read_text(encoding="utf-8"), end="")
 
 
 def table_line(backend: str, results: Path) -> dict[str, str]:
     """A row of the table, in words; nothing for a backend that has not been measured."""
-    folders = measured_folders(COMMAND, results)
-    if not folders:
+    metrics, processes = measurements(COMMAND, results)
+    if not metrics:
         return {}
-    metrics = [json.loads((folder / "metrics.json").read_text("utf-8")) for folder in folders]
-    config = json.loads((folders[0] / "config.json").read_text("utf-8"))
-    processes = [float((folder / "process_seconds").read_text("utf-8")) for folder in folders]
+    config = read_json(measured_folders(COMMAND, results)[0] / "config.json")
     shares = [100 * of_seed["test_accuracy"] for of_seed in metrics]
     spread = f" ± {stdev(shares):.2f}" if len(shares) > 1 else ""
     return {

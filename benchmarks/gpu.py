@@ -9,11 +9,8 @@ otherwise; TensorFlow is not needed. The record's network needs PyTorch, and is 
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,7 +23,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
-from benchmarks.time_to_accuracy import record  # noqa: E402
+from benchmarks.scaling import python  # noqa: E402
+from benchmarks.time_to_accuracy import record, train_fast  # noqa: E402
 from common.options import OneLineParser, one_line_errors, one_of, whole_number  # noqa: E402
 from common.report import markdown_table  # noqa: E402
 from common.storage import write_atomically  # noqa: E402
@@ -45,8 +43,6 @@ def fast(seeds: int) -> list[tuple[float, float]]:
     """`mnist_cnn.py --recipe fast`: seconds of training after compilation, and test accuracy."""
     import keras
 
-    import mnist_cnn
-
     clock, fit = [], keras.Model.fit
 
     def fit_twice(model, batches, **settings):
@@ -62,14 +58,7 @@ def fast(seeds: int) -> list[tuple[float, float]]:
         clock.append(time.perf_counter() - began)
 
     keras.Model.fit = fit_twice
-    reached = []
-    for seed in range(1, seeds + 1):
-        with tempfile.TemporaryDirectory() as folder:
-            options = f"--recipe fast --seed {seed} --data real --figures none --quiet --name run"
-            with contextlib.redirect_stdout(io.StringIO()):
-                mnist_cnn.main([*options.split(), "--results-dir", folder])
-            path = Path(folder) / "mnist_cnn" / "run" / "metrics.json"
-            reached.append(json.loads(path.read_text(encoding="utf-8"))["test_accuracy"])
+    reached = [train_fast(seed) for seed in range(1, seeds + 1)]
     return list(zip(clock, reached, strict=True))
 
 
@@ -85,19 +74,12 @@ def whole_run(command: str, seed: int) -> tuple[float, float]:
     """The seconds of training, compilation included, and the test accuracy of a run."""
     with tempfile.TemporaryDirectory() as folder:
         options = ["--seed", str(seed), "--data", "real", "--figures", "none", "--quiet"]
-        python(*command.split(), *options, "--name", "run", "--results-dir", folder)
+        script, *rest = command.split()
+        options += ["--name", "run", "--results-dir", folder]
+        python(REPOSITORY / script, *rest, *options)
         (path,) = Path(folder).glob("*/run/metrics.json")
         metrics = json.loads(path.read_text(encoding="utf-8"))
         return metrics["seconds"]["training"], metrics["test_accuracy"]
-
-
-def python(script: str, *options: str) -> str:
-    """What a script of this repository prints last."""
-    command = [sys.executable, str(REPOSITORY / script), *options]
-    answer = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-    if answer.returncode:
-        sys.exit(answer.returncode)  # it has said why
-    return answer.stdout.splitlines()[-1]
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,14 @@ def measured_folders(command: str, results: Path) -> list[Path]:
     """The folders of a command's whole runs, by seed."""
     seeds = (seed for seed in range(1, 101) if measured(command, seed, results))
     return [run_folder(command, seed, results) for seed in seeds]
+
+
+def measurements(command: str, results: Path) -> tuple[list[dict], list[float]]:
+    """The metrics of a command's whole runs, and the seconds of their processes, by seed."""
+    folders = measured_folders(command, results)
+    metrics = [json.loads((folder / "metrics.json").read_text("utf-8")) for folder in folders]
+    seconds = [float((folder / "process_seconds").read_text("utf-8")) for folder in folders]
+    return metrics, seconds
 
 
 def measure(command: str, seed: int, results: Path) -> None:

@@ -147,9 +147,7 @@ def set_seed(seed: int) -> None:
     precision = keras.config.dtype_policy()
     keras.utils.clear_session()  # which would forget that, too
     keras.config.set_dtype_policy(precision)
-    with (
-        quiet_stderr()
-    ):  # on the other backends it imports TensorFlow, too, where that is installed
+    with quiet_stderr():  # it imports TensorFlow where that is installed, whatever the backend
         keras.utils.set_random_seed(seed)
 
 

@@ -180,6 +180,19 @@ def find_run(text: str, results: Path) -> Path:
     return found[0]
 
 
+def find_network(text: str, results: Path) -> SavedRun:
+    """The run that `text` names; of several seeds, still the one that holds them.
+
+    Raises UserError where there is none, or where it is a sweep, which has no network of its own.
+    """
+    folder = find_run(text, results)
+    runs = read_run(folder)
+    if len(runs[0].config["combinations"]) > 1 or runs[0].folder != folder:
+        names = ", ".join(run.name for run in runs)
+        raise UserError(f"{text} is a sweep of several networks: name one of {names}")
+    return runs[0]
+
+
 def run_folders(results: Path) -> list[Path]:
     """Every folder that a script left in the results folder, whatever its state, latest first."""
     folders = [path.parent for path in results.glob("*/*/config.json")]

@@ -201,9 +201,10 @@ class Watch(keras.callbacks.Callback):
         self.batches.start_epoch(epoch)
         if keras.backend.backend() == "torch":
             # Its dropout draws from a state of PyTorch's own; so any epoch can be made again.
-            sys.modules["torch"].manual_seed(
-                np.random.SeedSequence((self.batches.seed, DROPOUT, epoch)).generate_state(1)[0]
-            )
+            import torch
+
+            seeds = np.random.SeedSequence((self.batches.seed, DROPOUT, epoch))
+            torch.manual_seed(seeds.generate_state(1)[0])
         self.began, self.seconds = time.perf_counter(), None
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:

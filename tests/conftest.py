@@ -85,11 +85,15 @@ def wait_for(process: subprocess.Popen, folder: Path, pattern: str) -> None:
 
 
 def assert_same_state(path: Path, other: Path, within: float = 0) -> None:
-    """That two checkpoints hold the same weights, and the same of optimizer and dropout."""
+    """That two checkpoints hold the same weights, and the same of optimizer and dropout.
+
+    Or that two other files of arrays are the same.
+    """
     states = [np.load(path), np.load(other)]
     names = set(states[0].files) - {"history"}
     assert names and names == set(states[1].files) - {"history"}
     for name in names:
+        assert states[0][name].shape == states[1][name].shape
         np.testing.assert_allclose(states[0][name], states[1][name], rtol=0, atol=within)
 
 

@@ -3,11 +3,17 @@
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, SCRIPTS, needs_real_data, run_script
+from conftest import (
+    REPOSITORY,
+    SCRIPTS,
+    assert_same_state,
+    kill_after_epoch,
+    needs_real_data,
+    run_script,
+)
 from test_runs import DEVICE, dataset, options, row
 from test_training import ENGINES, make_network, make_run, small  # noqa: F401
 
@@ -231,26 +237,17 @@ def test_a_folder_is_one_process_s_own(tmp_path):
 
 
 @needs_real_data
-@pytest.mark.parametrize("script", SCRIPTS[1:])
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_that_is_killed_goes_on_and_ends_the_same(script, tmp_path):
     short = ["--images", "3000", "--epochs", "4", "--figures", "none", "--results-dir", tmp_path]
     assert run_script(script, *short, "--name", "whole").returncode == 0
-    command = [sys.executable, REPOSITORY / f"{script}.py", *short, "--name", "killed"]
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
-    folder = tmp_path / script / "killed"
-    while not (folder / "checkpoint-2.npz").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
+    kill_after_epoch(2, script, *short, "--name", "killed")
     answer = run_script(script, "--resume", "latest", "--results-dir", tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert "going on after epoch" in answer.stdout
-    whole = tmp_path / script / "whole"
+    whole, folder = (tmp_path / script / name for name in ("whole", "killed"))
     for name in ("test_predictions.npz", "checkpoint-4.npz"):
-        arrays, others = (np.load(place / name) for place in (whole, folder))
-        for key in set(arrays.files) - {"history"}:
-            assert np.array_equal(arrays[key], others[key])
+        assert_same_state(whole / name, folder / name)
     assert {path.name for path in whole.iterdir()} == {path.name for path in folder.iterdir()}
 
 

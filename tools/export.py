@@ -21,10 +21,10 @@ from statistics import median
 
 import numpy as np
 
-from common.device import prepare, quiet_stderr
+from common.device import quiet_stderr
 from common.explain import softmax
 from common.options import ToolParser, UserError, one_line_errors, one_of
-from common.saved import SavedRun, find_run, read_run
+from common.saved import SavedRun, find_network
 
 FILES = {"saved_model": "saved_model", "litert": "model.tflite", "onnx": "model.onnx"}
 FOR_ONNX = ("onnx", "tf2onnx", "onnxruntime")
@@ -47,17 +47,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(argv)
-
-
-def single_network(folder: Path) -> SavedRun:
-    """The run whose network is meant. Raises UserError where there is none of Keras's."""
-    runs = read_run(folder)
-    if len(runs) > 1 or runs[0].folder != folder:
-        raise UserError(f"{folder} is a sweep of several networks: name one of its folders")
-    run = runs[0].trainings[0]
-    if run.by_hand:
-        raise UserError(f"{run.name} was written by hand: only Keras's networks can be exported")
-    return run
 
 
 def in_float32(model):
@@ -144,9 +133,10 @@ def remove(path: Path) -> None:
 def export(run: SavedRun, form: str) -> None:
     """Write the network of `run`, test it, and only then put it in its place; say how it is.
 
-    Raises UserError where it does not answer as in Keras.
+    Raises UserError where it is none of Keras's, or does not answer as there.
     """
-    prepare(precision="float32")
+    if run.by_hand:
+        raise UserError(f"{run.name} was written by hand: only Keras's networks can be exported")
     dataset, model = run.dataset(), in_float32(run.model())
     model(dataset.test_images[:1])  # Keras exports to ONNX only what has been used
     path = run.folder / "export" / FILES[form]
@@ -183,13 +173,10 @@ def main(argv: Sequence[str] = ()) -> None:
     if "keras" not in sys.modules:  # a network trained on any backend is converted by TensorFlow's
         os.environ["KERAS_BACKEND"] = "tensorflow"
     with one_line_errors(args.debug):
-        if args.format == "onnx" and (
-            missing := [name for name in FOR_ONNX if not find_spec(name)]
-        ):
-            raise UserError(
-                f"ONNX needs further packages: pip install {' '.join(missing)}", status=1
-            )
-        export(single_network(find_run(args.run, args.results_dir)), args.format)
+        missing = [name for name in FOR_ONNX if not find_spec(name)]
+        if args.format == "onnx" and missing:
+            raise UserError(f"ONNX needs further packages: pip install {' '.join(missing)}")
+        export(find_network(args.run, args.results_dir).trainings[0], args.format)
 
 
 if __name__ == "__main__":

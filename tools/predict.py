@@ -25,7 +25,7 @@ from common.files import ORIGINALS
 from common.mnist_form import Reading, read_digits, read_garment
 from common.options import ToolParser, UserError, one_line_errors
 from common.pictures import read_picture
-from common.saved import SavedRun, find_run, read_run
+from common.saved import SavedRun, find_network
 from common.storage import beside
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def main(argv: Sequence[str] = ()) -> None:
     """Print a line for each picture that `argv` names, and save its figure."""
     args = parse(argv)
     with one_line_errors():
-        run = only_run(args.run, args.results_dir)
+        run = find_network(args.run, args.results_dir)
+        if run.config["rendered"]:
+            print("warning: this network has only seen rendered stand-ins", file=sys.stderr)
         name = run.config["dataset"]
         if args.split and name != "mnist":
             raise UserError(f"--split reads numbers, and {run.name} knows no digits", status=2)
@@ -75,21 +77,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG, BMP, GIF or WebP")
     add("--split", action="store_true", help="read several digits from left to right as a number")
     return parser.parse_args(argv)
-
-
-def only_run(text: str, results: Path) -> SavedRun:
-    """The run that `text` names; of several seeds, still the one that holds them.
-
-    Raises UserError where there is none, or where it is a sweep, which has no network of its own.
-    """
-    folder = find_run(text, results)
-    runs = read_run(folder)
-    if len(runs[0].config["combinations"]) > 1 or runs[0].folder != folder:
-        names = ", ".join(run.name for run in runs)
-        raise UserError(f"{text} is a sweep of several networks: name one of {names}")
-    if runs[0].config["rendered"]:
-        print("warning: this network has only seen rendered stand-ins", file=sys.stderr)
-    return runs[0]
 
 
 def read_all(paths: Sequence[Path], read) -> tuple[list[tuple[Path, Reading]], bool]:

@@ -55,7 +55,7 @@ def test_a_killed_training_ends_as_one_that_was_not(engine, batches, small, tmp_
     changes = {"epochs": 6, "engine": engine, "learning_rate": 0.01}
     whole, logits = start(make_run(tmp_path, **changes), 1000)
     run = make_run(tmp_path, **changes)
-    with pytest.raises(Exception, match="Killed" if engine == "keras" else ""):
+    with pytest.raises(Exception, match="Killed" if engine == "keras" else None):
         start(run, batches)
     assert len(read_history(run.folder).rows) == batches // 5 or engine == "keras"
     again, resumed_logits = start(run, 1000)

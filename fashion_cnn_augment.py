@@ -139,7 +139,7 @@ def main(argv: Sequence[str] = ()) -> None:
     with one_line_errors(args.debug):
         check_results_folder(args)
         dataset = load("fashion_mnist", args.data, args.data_dir, args.quiet)
-        device = prepare("keras", args.precision, args.devices, args.distributed)
+        device = prepare("keras", args.precision, args.devices, args.distributed, args.batch_size)
         with Experiment(args, dataset, device) as experiment:
             for run in experiment:
                 args = run.args

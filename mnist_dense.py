@@ -242,7 +242,9 @@ def main(argv: Sequence[str] = ()) -> None:
         check_engine(args)
         check_results_folder(args)
         dataset = load("mnist", args.data, args.data_dir, args.quiet)
-        device = prepare(args.engine, args.precision, args.devices, args.distributed)
+        device = prepare(
+            args.engine, args.precision, args.devices, args.distributed, args.batch_size
+        )
         with Experiment(args, dataset, device) as experiment:
             for run in experiment:
                 split = dataset.split(run.args.validation, run.seed, run.args.images)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -54,7 +53,7 @@ def table_line(backend: str, results: Path) -> dict[str, str]:
     shares = [100 * of_seed["test_accuracy"] for of_seed in metrics]
     spread = f" ± {stdev(shares):.2f}" if len(shares) > 1 else ""
     return {
-        "KERAS_BACKEND": f"{backend} {metadata.version(backend)}",
+        "KERAS_BACKEND": f"{backend} {config['versions'][backend]}",
         "arithmetic": config["precision"],
         "test accuracy": f"{mean(shares):.2f}{spread} %",
         "of each seed": ", ".join(f"{share:.2f}" for share in shares),

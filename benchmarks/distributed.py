@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--results-dir", type=Path, default=REPOSITORY / "results")
     args = parser.parse_args()
     with one_line_errors():
-        if not hasattr(os, "sched_setaffinity") or os.cpu_count() < 2:
+        if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2:
             raise UserError("this needs Linux and two cores")
         seconds = {(case, count): [] for case in CASES for count in (1, 2)}
         weights = {}
@@ -85,12 +85,13 @@ def train(options: str, batch_size: int, count: int) -> tuple[float, int]:
         if count > 1:
             command.append("--distributed")
             environment |= {ADDRESS: address, PROCESSES: str(count)}
+        cores = sorted(os.sched_getaffinity(0))
         processes = [
             subprocess.Popen(
                 list(map(str, command)),
                 env=environment | {PROCESS: str(number)},
                 stdout=subprocess.DEVNULL,
-                preexec_fn=lambda core=number: os.sched_setaffinity(0, {core}),
+                preexec_fn=lambda core=cores[number]: os.sched_setaffinity(0, {core}),
             )
             for number in range(count)
         ]

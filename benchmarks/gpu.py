@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from argparse import SUPPRESS
+from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -24,8 +25,14 @@ sys.path.insert(0, str(REPOSITORY))
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 from benchmarks.scaling import python  # noqa: E402
-from benchmarks.time_to_accuracy import record, train_fast  # noqa: E402
-from common.options import OneLineParser, one_line_errors, one_of, whole_number  # noqa: E402
+from benchmarks.time_to_accuracy import machine, record, train_fast  # noqa: E402
+from common.options import (  # noqa: E402
+    OneLineParser,
+    UserError,
+    one_line_errors,
+    one_of,
+    whole_number,
+)
 from common.report import markdown_table  # noqa: E402
 from common.storage import write_atomically  # noqa: E402
 
@@ -95,12 +102,16 @@ def main() -> None:
         if args.one:  # a process of its own that the lines below have started
             print(json.dumps(IN_ONE_PROCESS[args.one](args.seeds)))
             return
+        device = python("-c", "from common.device import prepare; print(prepare().name)")
+        if not device.startswith("GPU"):
+            raise UserError(f"Keras on {os.environ['KERAS_BACKEND']} finds no GPU here: {device}")
+        where = f"{device}; {machine()}; {date.today()}"
         began, measured = time.perf_counter(), {}
         for name in IN_ONE_PROCESS:
             if name == "fast" or find_spec("torch"):
                 answer = python(__file__, "--one", name, "--seeds", str(args.seeds))
                 measured[name] = json.loads(answer)
-                write(args.results_dir, measured)
+                write(args.results_dir, measured, where)
         runs = [(*run, 1) for run in ONCE.items()]
         for seed in range(1, 1 + min(args.seeds, 5)):  # both precisions in turns
             runs += [(*run, seed) for run in PRECISIONS.items()]
@@ -109,14 +120,15 @@ def main() -> None:
                 print(f"no time for {name}, seed {seed}", flush=True)
                 continue
             measured.setdefault(name, []).append(whole_run(command, seed))
-            write(args.results_dir, measured)
+            write(args.results_dir, measured, where)
         print((args.results_dir / "gpu.md").read_text(encoding="utf-8"), end="")
 
 
-def write(results: Path, measured: dict) -> None:
-    """Write what there is: numbers and table."""
+def write(results: Path, measured: dict, where: str) -> None:
+    """Write what there is: numbers and table, and on which machine."""
     results.mkdir(parents=True, exist_ok=True)
-    write_atomically(results / "gpu.json", json.dumps(measured, indent=1).encode())
+    text = json.dumps({"machine": where} | measured, indent=1)
+    write_atomically(results / "gpu.json", text.encode())
     rows = []
     for name, runs in measured.items():
         seconds, shares = zip(*runs, strict=True)
@@ -131,7 +143,7 @@ def write(results: Path, measured: dict) -> None:
                 "seeds": str(len(runs)),
             }
         )
-    write_atomically(results / "gpu.md", f"{markdown_table(rows)}\n".encode())
+    write_atomically(results / "gpu.md", f"{markdown_table(rows)}\n{where}\n".encode())
 
 
 if __name__ == "__main__":

@@ -269,7 +269,7 @@ def machine() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         processor = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
     versions = []
-    for package in ("tensorflow", "keras", "torch"):
+    for package in ("tensorflow", "keras", "jax", "torch"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions.append(f"{package} {metadata.version(package)}")
     return f"{processor}, {os.cpu_count()} cores; {', '.join(versions)}"

@@ -44,14 +44,16 @@ def prepare(
     precision: str = "auto",
     devices: int | None = None,
     distributed: bool = False,
+    batch_size: int | str = "all",
 ) -> Device:
     """Import the engine, choose the GPUs if there are any, and make arithmetic repeatable.
 
     engine: "keras", "tensorflow" or "numpy", or several of them. Keras runs on the backend that
-    KERAS_BACKEND names, else on TensorFlow. Raises UserError where one is not installed.
+    KERAS_BACKEND or its own settings name. Raises UserError where one is not installed.
     precision: what Keras computes in, "float32" or "bfloat16"; "auto" takes the faster one.
-    devices: how many share each batch, None for all GPUs there are; without a GPU, into how many
-    the processor is divided. distributed: whether other processes take part.
+    devices: how many share each batch, None for as many GPUs as can share `batch_size` images
+    evenly; without a GPU, into how many the processor is divided. distributed: whether other
+    processes take part.
     """
     engines = {engine} if isinstance(engine, str) else set(engine)
     if (devices or distributed) and engines != {"keras"}:
@@ -62,16 +64,9 @@ def prepare(
     # as it needs it, as TensorFlow is told below.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    backend = "tensorflow"
-    if "keras" in engines:
-        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-        if backend not in GPU_FINDERS:
-            known = ", ".join(GPU_FINDERS)
-            raise UserError(f"KERAS_BACKEND is {backend!r}; it must be one of {known}")
     try:
         with quiet_stderr():
-            if "keras" in engines:
-                backend = importlib.import_module("keras").backend.backend()
+            backend = keras_backend() if "keras" in engines else "tensorflow"
             if devices and devices > 1:  # has an effect only where there is no GPU
                 divide_processor(backend, devices)
         process, processes = join(backend) if distributed else (0, 1)
@@ -88,7 +83,7 @@ def prepare(
             precision = "bfloat16" if fast else "float32"
         policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
         importlib.import_module("keras").config.set_dtype_policy(policy)
-    count = count_devices(names, devices, backend) if "keras" in engines else 1
+    count = count_devices(names, devices, backend, batch_size) if "keras" in engines else 1
     name, reason = name_and_reason(names[:count], backend)
     if count > 1 and not names:
         name += f" as {count} devices"
@@ -98,7 +93,21 @@ def prepare(
     return Device(name, reason, backend, precision, count * processes, process, processes)
 
 
-def count_devices(names: list[str], wanted: int | None, backend: str) -> int:
+def keras_backend() -> str:
+    """Import Keras, and tell its backend. Raises UserError for one that does not train here."""
+    known = f"it must be one of {', '.join(GPU_FINDERS)}"
+    wanted = os.environ.get("KERAS_BACKEND")
+    if wanted and wanted not in GPU_FINDERS:
+        raise UserError(f"KERAS_BACKEND is {wanted!r}; {known}")
+    backend = importlib.import_module("keras").backend.backend()
+    if backend not in GPU_FINDERS:  # from ~/.keras/keras.json
+        raise UserError(f"Keras's backend is {backend!r}; {known}: set KERAS_BACKEND")
+    return backend
+
+
+def count_devices(
+    names: list[str], wanted: int | None, backend: str, batch_size: int | str = "all"
+) -> int:
     """How many devices train, given the GPUs that `backend` found and the number asked for."""
     if backend == "torch":  # there Keras's `fit` knows one device alone
         if wanted and wanted > 1:
@@ -110,7 +119,10 @@ def count_devices(names: list[str], wanted: int | None, backend: str) -> int:
         return 1
     if names and wanted and wanted > len(names):
         raise UserError(f"--devices {wanted}: {backend} finds {len(names)} GPU", status=2)
-    return wanted or max(len(names), 1)
+    usable = range(1, len(names) + 1)
+    if batch_size != "all":
+        usable = [count for count in usable if batch_size % count == 0]
+    return wanted or max(usable, default=1)
 
 
 def name_and_reason(names: list[str], backend: str) -> tuple[str, str]:

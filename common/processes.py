@@ -40,6 +40,11 @@ def join(backend: str) -> tuple[int, int]:
         )
     import jax
 
+    if not hasattr(jax.config, "jax_enable_recoverability"):
+        raise UserError(
+            f"--distributed needs a newer JAX than {jax.__version__}, and so Python 3.11: "
+            "pip install --upgrade jax"
+        )
     if not jax.distributed.is_initialized():
         # So that the others live on when one is gone, and `watched` can say which.
         jax.config.update("jax_enable_recoverability", True)
@@ -58,12 +63,15 @@ def join(backend: str) -> tuple[int, int]:
                 initialization_timeout=2 * PATIENCE,
                 heartbeat_timeout_seconds=SILENCE,
             )
-        except ValueError as error:
+        except (ValueError, IndexError) as error:
             raise UserError(
                 f"--distributed does not know the other processes: set {ADDRESS} to the first "
                 f"one's host:port, {PROCESSES}, and {PROCESS} from 0, or start all by srun",
                 status=2,
             ) from error
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"this process cannot join the others: {reason}") from error
         finally:
             patience.cancel()
     return jax.process_index(), jax.process_count()
@@ -74,6 +82,11 @@ def check_alike(settings: dict) -> None:
     import jax
     from jax.experimental import multihost_utils
 
+    if jax.device_count() != jax.process_count() * jax.local_device_count():
+        raise UserError(
+            "each process needs as many devices as the others: give all the same --devices",
+            status=2,
+        )
     text = json.dumps(settings, sort_keys=True, default=str)
     own = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
     everyones = multihost_utils.process_allgather(own)
@@ -101,7 +114,7 @@ def send_to_all(content: bytes) -> bytes:
 def watched(process: int, processes: int) -> Iterator[None]:
     """End this process with one line when another of those that train together is gone.
 
-    What the last checkpoint holds is safe then, and `--resume` goes on from it. When the first
+    What the last checkpoint holds is safe then, and from there --resume goes on. When the first
     process is gone, through which the others know of each other, JAX ends them itself, in more
     lines.
     """
@@ -120,7 +133,7 @@ def watched(process: int, processes: int) -> Iterator[None]:
             alive = client.get_live_nodes(everyone)
             if gone := ", ".join(str(number) for number in everyone if number not in alive):
                 line = f"error: process {gone} of {processes} is gone: "
-                end(f"{line}start all of them again with --resume", 1)
+                end(f"{line}start all of them again, the first one with --resume", 1)
             # All have said it before any comes here, so that all leave in the same turn.
             if all(said == "True" for _, said in client.key_value_dir_get(f"over/{turn}/")):
                 return

@@ -2,7 +2,8 @@
 
 Every device holds the whole network and takes an equal share of the batch; their gradients are
 added up before the step, so that it is the step of one device with the same batch. That is
-TensorFlow's `MirroredStrategy`, or JAX's sharding through `keras.distribution`.
+TensorFlow's `MirroredStrategy`, where each drops the same places of its share if there is dropout,
+or JAX's sharding through `keras.distribution`.
 """
 
 from __future__ import annotations

@@ -70,6 +70,8 @@ def find_folder(asked: argparse.Namespace) -> Path:
         return started[max(started)]
     if asked.resume not in folders:
         hint = suggestion(asked.resume, list(folders))
+        if asked.distributed:
+            hint += " (only the first process needs --resume: start the others as at first)"
         raise UserError(f"there is no run {asked.resume!r} in {parent}{hint}")
     return folders[asked.resume]
 

@@ -185,7 +185,8 @@ class Experiment:
         """
         if device.processes > 1:
             alike = {key: vars(args)[key] for key in vars(args) if key not in UNTOLD}
-            check_alike(alike | {"images": dataset.fingerprint, "in": device.precision})
+            alike |= {"images": dataset.fingerprint, "in": device.precision, "on": device.count}
+            check_alike(alike)
         if device.process:  # all have the same results: the first process keeps them
             self.elsewhere = tempfile.TemporaryDirectory()
             args = argparse.Namespace(**vars(args))
@@ -283,7 +284,7 @@ class Experiment:
         if vars(args).get("engine") == "numpy":  # also where other runs use a GPU
             device = NUMPY_DEVICE
         elif vars(args).get("engine") == "tensorflow":  # also where Keras computes in bfloat16
-            device = replace(device, precision="float32")
+            device = replace(device, precision="float32", count=1)
         run = Run(folder, args, args.seed, device)
         started = (folder / "config.json").exists()
         if started and (metrics := metrics_of_finished(folder, args.epochs)):
@@ -311,11 +312,13 @@ def metrics_of_finished(folder: Path, epochs: int) -> dict | None:
 def resumed_configuration(before: dict, now: dict) -> dict:
     """What config.json says of a run that goes on: as at its start, and when and where it did.
 
-    Raises UserError where the images are others. Another machine is a warning.
+    Raises UserError where the images or Keras's backend are others. Another machine is a warning.
     """
     if before.get("fingerprint") != now["fingerprint"]:
         raise UserError("the run was started on other images than these: name them by --data-dir")
-    where = ("device", "precision", "backend", "cores", "platform", "versions")
+    if (backend := before.get("backend")) != now["backend"]:
+        raise UserError(f"the run was started on {backend}: set KERAS_BACKEND={backend}", status=2)
+    where = ("device", "precision", "cores", "platform", "versions")
     changed = {key: [before.get(key), now[key]] for key in where if before.get(key) != now[key]}
     if changed:
         print(

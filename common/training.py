@@ -99,11 +99,11 @@ class Batches:
         self.images, self.labels = images, labels
         self.count = len(images) // device.count * device.count
         self.batch_size = self.count if batch_size == "all" else batch_size
-        if self.batch_size % device.count:
+        if self.batch_size % device.count or not self.count:
             fitting = max(self.batch_size // device.count, 1) * device.count
             raise UserError(
                 f"{device.count} devices cannot share {batch_size} images evenly: "
-                f"try --batch-size {fitting}",
+                f"try --batch-size {fitting}, or other --devices",
                 status=2,
             )
         self.seed, self.augmentation, self.device = seed, augmentation, device

@@ -68,12 +68,16 @@ def test_the_shares_of_a_batch_are_the_batch():
 def test_batches_that_cannot_be_shared_evenly_are_refused():
     with pytest.raises(UserError, match="4 devices cannot share 18 images evenly"):
         shared(dataset().train_images, 18, 2)
+    with pytest.raises(UserError, match="4 devices cannot share all images evenly"):
+        shared(dataset().train_images[:3], "all", 2)
 
 
 def test_devices_are_counted():
     assert count_devices([], None, "tensorflow") == 1
     assert count_devices(["a", "b", "c"], None, "jax") == 3
     assert count_devices(["a", "b", "c"], 2, "jax") == 2
+    assert count_devices(["a", "b", "c"], None, "jax", 128) == 2
+    assert count_devices([], None, "jax", 128) == 1
     assert count_devices(["a", "b"], None, "torch") == 1
     with pytest.raises(UserError, match="finds 2 GPU"):
         count_devices(["a", "b"], 3, "tensorflow")

@@ -160,6 +160,9 @@ def test_other_images_are_refused_and_another_machine_is_a_warning(tmp_path, cap
     path.write_text(json.dumps(config | {"fingerprint": "1" * 64}))
     with pytest.raises(UserError, match="other images"):
         experiment(tmp_path, resume=first.folder)
+    path.write_text(json.dumps(config | {"backend": "jax"}))
+    with pytest.raises(UserError, match="set KERAS_BACKEND=jax"):
+        experiment(tmp_path, resume=first.folder)
 
 
 @pytest.fixture

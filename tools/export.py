@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -62,10 +63,18 @@ def in_float32(model):
 
 
 def write(model, path: Path, form: str) -> None:
-    """Write `model` in one of the formats, without the converters' chatter."""
+    """Write `model` in one of the formats, without the converters' chatter.
+
+    Raises UserError where this version of Keras cannot.
+    """
+    name = {"saved_model": "tf_saved_model"}.get(form, form)
     with quiet_stderr(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model.export(path, format={"saved_model": "tf_saved_model"}.get(form, form), verbose=False)
+        try:
+            model.export(path, format=name, verbose=False)
+        except ValueError as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"Keras {version('keras')} cannot export this: {reason}") from error
 
 
 def load(path: Path, form: str) -> Network:

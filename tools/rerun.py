@@ -8,6 +8,7 @@ loss, accuracy and prediction is the same. 1: not, and where it is known, why.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from common.checkpoints import checkpoint_paths, read_checkpoint
+from common.device import GPU_FINDERS
 from common.options import REPOSITORY, ToolParser, UserError, as_typed, one_line_errors
 from common.resume import options_typed
 from common.runs import UNTOLD
@@ -58,11 +60,14 @@ def start_again(folder: Path, results: Path) -> Path:
         again if number == 1 else f"{again}-{number}" for number in range(1, len(taken) + 2)
     )
     again = next(name for name in numbered if not {name, f"{name}-rendered"} & taken)
-    options = [word for word in typed if word != "--show"]
+    options = [word for word in typed if word not in ("--show", "--distributed")]
     options += [*LEAST, "--data", "rendered" if config["rendered"] else "real"]
     command = [sys.executable, scripts[name], *options, "--name", again, "--results-dir", results]
     print(f"running {' '.join([scripts[name].name, *options])}", flush=True)
-    answer = subprocess.run(list(map(str, command)), check=False)
+    environment = dict(os.environ)
+    if config.get("backend") in GPU_FINDERS:  # where Keras trained
+        environment["KERAS_BACKEND"] = config["backend"]
+    answer = subprocess.run(list(map(str, command)), check=False, env=environment)
     if answer.returncode:  # the script has said why
         sys.exit(answer.returncode)
     return results / name / (f"{again}-rendered" if config["rendered"] else again)

@@ -152,6 +152,19 @@ def keras_generator(
     return vary
 
 
+def predict(model, images: np.ndarray, test_flip: bool = False) -> np.ndarray:
+    """The logits (n, 10) that a model gives images uint8 (n, 28, 28).
+
+    With `test_flip`, the mean of those of each image and of its mirror image: augmentation at test
+    time (https://arxiv.org/abs/1409.1556, section 3.2).
+    """
+    logits = model.predict(images, batch_size=1000, verbose=0)
+    if test_flip:
+        mirrored = np.ascontiguousarray(images[:, :, ::-1])  # PyTorch reads none backwards
+        logits = (logits + model.predict(mirrored, batch_size=1000, verbose=0)) / 2
+    return logits
+
+
 def augmentation_examples(
     images: np.ndarray, labels: np.ndarray, augmentation: Augmentation, seed: int, copies: int = 7
 ) -> dict[str, np.ndarray]:

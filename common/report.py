@@ -13,7 +13,7 @@ from types import ModuleType
 
 import numpy as np
 
-from common.augment import Augmentation, augmentation_examples
+from common.augment import Augmentation, augmentation_examples, predict
 from common.checkpoints import remove_checkpoints
 from common.data import Dataset
 from common.gallery import refresh_after
@@ -58,7 +58,7 @@ def test_and_save(run: Run, model, dataset: Dataset, history: History) -> None:
     run.write_history(history)
     stopped_early = history.stopped is not None and len(history.rows) < run.args.epochs
     began = time.perf_counter()
-    logits = model.predict(dataset.test_images, batch_size=1000, verbose=0)
+    logits = predict(model, dataset.test_images, vars(run.args).get("test_flip", False))
     seconds = time.perf_counter() - began
     counts = count_confusions(dataset.test_labels, logits.argmax(axis=1))
     run.metrics = {

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from common.augment import augment, augmentation_examples, smooth_noise, warp
+from common.augment import augment, augmentation_examples, predict, smooth_noise, warp
 
 
 @pytest.fixture
@@ -83,6 +83,18 @@ def test_erase_blacks_out_one_square_in_about_half(images):
         assert mask.sum() == len(rows) * len(columns)
         assert len(rows) <= 6 and len(columns) <= 6
         assert (np.diff(rows) == 1).all() and (np.diff(columns) == 1).all()
+
+
+def test_a_test_with_mirror_images_takes_the_mean_of_both(images):
+    class Rows:
+        def predict(self, images, batch_size, verbose):
+            assert images.flags["C_CONTIGUOUS"]
+            return images[:, 9, :10].astype(np.float32)
+
+    rows = images[:, 9].astype(np.float32)
+    assert np.array_equal(predict(Rows(), images), rows[:, :10])
+    both = (rows[:, :10] + rows[:, :-11:-1]) / 2
+    assert np.array_equal(predict(Rows(), images, test_flip=True), both)
 
 
 def test_examples_are_the_first_of_each_class_that_there_is_and_copies_of_them(images):

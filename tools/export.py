@@ -168,9 +168,10 @@ def export(run: SavedRun, form: str) -> None:
     finally:
         remove(partial)
     print(
-        f"test accuracy {accuracy:.2%} (in training {run.metrics['test_accuracy']:.2%}, in "
-        f"{run.config.get('precision', 'float32')}); probabilities differ from Keras's by at most "
-        f"{difference:.1g}\n"
+        f"test accuracy {accuracy:.2%} (the run's was {run.metrics['test_accuracy']:.2%}, in "
+        f"{run.config.get('precision', 'float32')}"
+        f"{', with mirror images' if run.config.get('test_flip') else ''}); probabilities differ "
+        f"from Keras's by at most {difference:.1g}\n"
         f"{size(path) / 1e6:.2f} MB; {one:.2f} ms for one image, {many:.1f} ms for 1,000 (median)\n"
         f"exported to {path}"
     )

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import softmax
 
+from common.augment import predict
 from common.files import ORIGINALS
 from common.mnist_form import Reading, read_digits, read_garment
 from common.options import ToolParser, UserError, one_line_errors
@@ -104,9 +105,10 @@ def ask(run: SavedRun, readings: Sequence[tuple[Path, Reading]]) -> list[Answer]
     """The network's answers. Nothing is loaded when there is nothing to ask."""
     if not readings:
         return []
-    model = run.trainings[0].model()
+    training = run.trainings[0]
     forms = np.stack([found.form for _, reading in readings for found in reading.found])
-    probabilities = softmax(model.predict(forms, verbose=0).astype(float), axis=1)
+    logits = predict(training.model(), forms, training.config.get("test_flip", False))
+    probabilities = softmax(logits.astype(float), axis=1)
     ends = np.cumsum([len(reading.found) for _, reading in readings])[:-1]
     parts = np.split(probabilities, ends)
     return [Answer(*reading, part) for reading, part in zip(readings, parts, strict=True)]

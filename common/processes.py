@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 import numpy as np
 
@@ -31,8 +32,8 @@ PROCESS = "KERAS_DISTRIBUTION_PROCESS_ID"
 def join(backend: str) -> tuple[int, int]:
     """Make this process one of several: which one, counted from 0, and how many there are.
 
-    Raises UserError where Keras's backend cannot, where it is not said where the others are, or
-    where they do not come in time.
+    Raises UserError where Keras's backend cannot, where it is not said where the others are, where
+    they do not come in time, or where they have more or fewer devices.
     """
     if backend != "jax":
         raise UserError(
@@ -74,31 +75,36 @@ def join(backend: str) -> tuple[int, int]:
             raise UserError(f"this process cannot join the others: {reason}") from error
         finally:
             patience.cancel()
+    if jax.device_count() != jax.process_count() * jax.local_device_count():
+        refuse(
+            "each process needs as many devices as the others: give all the same --devices, or "
+            "GPUs by CUDA_VISIBLE_DEVICES"
+        )
     return jax.process_index(), jax.process_count()
 
 
 def check_alike(settings: dict) -> None:
     """Raise UserError where another process was started with other settings than the first."""
-    import jax
     from jax.experimental import multihost_utils
 
-    if jax.device_count() != jax.process_count() * jax.local_device_count():
-        raise UserError(
-            "each process needs as many devices as the others: give all the same --devices",
-            status=2,
-        )
     text = json.dumps(settings, sort_keys=True, default=str)
     own = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
     everyones = multihost_utils.process_allgather(own)
     others = [number for number, one in enumerate(everyones) if (one != everyones[0]).any()]
     if others:
-        if jax.process_index() == 0:
-            time.sleep(3)  # when the first process ends, JAX ends the others, who have to say so
-        raise UserError(
+        refuse(
             f"process {others[0]} has other options or images than process 0: "
-            "start all of them alike",
-            status=2,
+            "start all of them alike"
         )
+
+
+def refuse(why: str) -> NoReturn:
+    """Raise UserError, which every process does at this moment."""
+    import jax
+
+    if jax.process_index() == 0:
+        time.sleep(3)  # when the first process ends, JAX ends the others, who have to say so
+    raise UserError(why, status=2)
 
 
 def send_to_all(content: bytes) -> bytes:

@@ -46,7 +46,7 @@ RECIPES = {
     },
     "quick": {"about": "a first look: two epochs", "epochs": 2},
     "best": {
-        "about": "the most accurate, in 25 minutes: more filters, epochs and augmentation",
+        "about": "the most accurate, in twenty minutes: more filters, epochs and augmentation",
         "filters": 96,
         "shift": 1,
         "erase": 8,

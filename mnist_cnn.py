@@ -119,13 +119,13 @@ def add_network_options(add: Callable) -> None:
         "--blocks",
         type=whole_number(1, 4),
         metavar="N",
-        help="convolutional blocks, 1 to 4; the deep network has its own (%(default)s)",
+        help="convolutional blocks, 1 to 4, of the strided and the pooled network (%(default)s)",
     )
     add(
         "--filters",
         type=whole_number(1, 1024),
         metavar="N",
-        help="filters of the first block; each further block has twice as many (%(default)s)",
+        help="filters of the first block; see build_model for those of the others (%(default)s)",
     )
     add(
         "--dropout",
@@ -151,7 +151,7 @@ def build_model(
     if network == "deep":
         from common.networks import deep_network
 
-        return deep_network(filters, dropout)
+        return deep_network(filters, dropout, rescale)
 
     def convolution(filters: int, size: int = 3, **settings):
         return layers.Conv2D(filters, size, activation="relu", **settings)
@@ -179,8 +179,8 @@ def build_model(
             model.add(layers.MaxPooling2D())
         model.add(layers.Flatten())
     else:  # two convolutions on the whole image, with one pooling at the end
-        model.add(convolution(64))
-        model.add(convolution(32))
+        model.add(convolution(2 * filters))
+        model.add(convolution(filters))
         model.add(layers.MaxPooling2D())
         model.add(layers.Flatten())
     model.add(layers.Dropout(dropout))

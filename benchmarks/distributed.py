@@ -109,9 +109,10 @@ def speed_up(one: float, two: float, weights: int, machines: int, network: str) 
     """How much faster so many machines are than one.
 
     `one` and `two` are the measured seconds of a step with one process and with two. Each machine
-    computes its share of the batch. The exchange costs what it does between two processes even
-    without a network: what is missing to half of the time. Then the gradients, float32, go round a
-    ring, where every machine sends and receives 2 (n - 1) / n of them, in 2 (n - 1) messages.
+    computes its share of the batch. What the machines do not share (the exchange itself, the
+    augmentation, the optimizer) costs what it does with two processes: what is missing to half of
+    the time. Then the gradients, float32, go round a ring, where every machine sends and receives
+    2 (n - 1) / n of them, in 2 (n - 1) messages.
     """
     if machines == 1:
         return 1.0

@@ -2,6 +2,8 @@
 
 Prints and writes `faults.md`: how often each fault was tried, how often all was well afterwards,
 and how often anything was lost. Lost must be 0; else the exit status is 1, and each loss is told.
+A killed run must go on after its last checkpoint and end as one that was never killed; a damaged
+file must be read, or refused in one line (whether what is read is still right is not looked at).
 
     python benchmarks/faults.py                   # under an hour on two cores
     python benchmarks/faults.py fuzz disk         # some of: kill, fuzz, concurrent, disk
@@ -94,7 +96,7 @@ def killed(kills: int, folder: Path) -> Iterator[Tally]:
             if tally.tried >= kills / len(COMMANDS):
                 break
             name = f"killed-{number}"
-            place, done = whole.with_name(name), 0
+            place, done, kept = whole.with_name(name), 0, []
             process = start(command, name, folder)
             for _ in range(3):
                 # Most of the time goes by before training; so a moment is a whole number of
@@ -108,13 +110,14 @@ def killed(kills: int, folder: Path) -> Iterator[Tally]:
                 process.kill()
                 process.wait()
                 done += 1
+                kept.append(last_epochs(place))
                 begun = (place / "config.json").exists()
                 if not begun:
                     shutil.rmtree(place, ignore_errors=True)
                 process = start(command, name, folder, resume=begun)
             told = process.communicate()[1]  # killed after all was written, it is finished
             error = told if process.returncode and "is finished" not in told else None
-            error = error or unlike(whole, place)
+            error = error or unlike(whole, place) or trained_again(kept, last_epochs(place))
             for _ in range(done):
                 tally.check(error)
             print(f"{title}: {tally.tried} kills, {len(tally.losses)} lost", flush=True)
@@ -129,6 +132,22 @@ def epochs_done(folder: Path) -> int:
         epoch = int(path.stem.removeprefix("checkpoint-"))
         last[path.parent] = max(epoch, last.get(path.parent, 0))
     return sum(last.values())
+
+
+def last_epochs(folder: Path) -> dict[Path, list[dict]]:
+    """The history, with its times, in the last checkpoint of each run in a folder."""
+    last = {
+        path.parent: checkpoint_paths(path.parent)[0] for path in folder.rglob("checkpoint-*.npz")
+    }
+    return {run: read_checkpoint(path).history.rows for run, path in last.items()}
+
+
+def trained_again(kept: list[dict[Path, list[dict]]], now: dict[Path, list[dict]]) -> str | None:
+    """Which run has trained an epoch again that it had a checkpoint of; None where none has."""
+    for run, rows in itertools.chain.from_iterable(before.items() for before in kept):
+        if now[run][: len(rows)] != rows:
+            return f"{run}: trained again, not gone on after epoch {len(rows)}"
+    return None
 
 
 def start(command: str, name: str, results: Path, resume: bool = False) -> subprocess.Popen:

@@ -147,11 +147,14 @@ def record(seed: int, bfloat16: bool = False) -> list[tuple[float, float]]:
         *(nn.Flatten(), nn.Linear(32 * 5 * 5, 256), nn.ReLU(), nn.Linear(256, 10)),
     ).to(place)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, betas=(0.7, 0.9))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=steps)
-    for chosen in torch.randperm(len(images), device=place).split(batch_size):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.01, total_steps=steps, cycle_momentum=False
+    )
+    # The record takes the images in the order of the file.
+    for batch, right in zip(images.split(batch_size), labels.split(batch_size), strict=True):
         with torch.autocast(place, torch.bfloat16, enabled=bfloat16):
-            logits = model(images[chosen])
-        loss = nn.functional.cross_entropy(logits.float(), labels[chosen])
+            logits = model(batch)
+        loss = nn.functional.cross_entropy(logits.float(), right)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

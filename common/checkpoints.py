@@ -71,7 +71,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         try:
             return read_checkpoint(path)
         except UserError as error:
-            print(f"warning: {error}; going on from the checkpoint before it", file=sys.stderr)
+            print(f"warning: {error}; looking for the checkpoint before it", file=sys.stderr)
             with contextlib.suppress(OSError):
                 path.unlink()
     return None

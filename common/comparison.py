@@ -101,7 +101,7 @@ def draw_dot(axes, run: SavedRun, look: dict[str, str]) -> None:
     seconds = [training.metrics["seconds"]["training"] for training in run.trainings]
     deviation = np.std(accuracies, ddof=1) if len(accuracies) > 1 else None
     look = look | {"linestyle": "", "ms": 8, "capsize": 5}
-    axes.errorbar(np.mean(seconds), np.mean(accuracies), deviation, **look)
+    axes.errorbar(np.mean(seconds), min(np.mean(accuracies), 0.9999), deviation, **look)
 
 
 def fit_axis(axes, quantity: str) -> None:
@@ -122,7 +122,7 @@ def fit_axis(axes, quantity: str) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:.3g}"))
     else:
         axes.set_yscale("function", functions=(error_decades, accuracy_of_error_decades))
-        lowest, highest = error_decades([lowest, min(highest, 0.9999)])
+        lowest, highest = error_decades(np.clip([lowest, highest], 0, 0.9999))
         edge = 0.06 * (highest - lowest) + 0.01
         limits = accuracy_of_error_decades([max(lowest - edge, 0), highest + edge])
         axes.set_ylim(*limits)

@@ -44,7 +44,7 @@ def prepare(
     precision: str = "auto",
     devices: int | None = None,
     distributed: bool = False,
-    batch_size: int | str = "all",
+    batch_size: int | str | list = "all",
 ) -> Device:
     """Import the engine, choose the GPUs if there are any, and make arithmetic repeatable.
 
@@ -106,9 +106,12 @@ def keras_backend() -> str:
 
 
 def count_devices(
-    names: list[str], wanted: int | None, backend: str, batch_size: int | str = "all"
+    names: list[str], wanted: int | None, backend: str, batch_size: int | str | list = "all"
 ) -> int:
-    """How many devices train, given the GPUs that `backend` found and the number asked for."""
+    """How many devices train, given the GPUs that `backend` found and the number asked for.
+
+    By themselves as many as can share each batch evenly, whichever of several sizes it has.
+    """
     if backend == "torch":  # there Keras's `fit` knows one device alone
         if wanted and wanted > 1:
             raise UserError(
@@ -119,9 +122,12 @@ def count_devices(
         return 1
     if names and wanted and wanted > len(names):
         raise UserError(f"--devices {wanted}: {backend} finds {len(names)} GPU", status=2)
-    usable = range(1, len(names) + 1)
-    if batch_size != "all":
-        usable = [count for count in usable if batch_size % count == 0]
+    sizes = batch_size if isinstance(batch_size, list) else [batch_size]
+    usable = [
+        count
+        for count in range(1, len(names) + 1)
+        if all(size == "all" or size % count == 0 for size in sizes)
+    ]
     return wanted or max(usable, default=1)
 
 

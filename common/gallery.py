@@ -17,7 +17,7 @@ from urllib.parse import quote
 import numpy as np
 
 from common.options import UserError, as_typed
-from common.runs import MARKER, UNTOLD
+from common.runs import MARKER, NOT_COMPARED
 from common.saved import SavedRun, read_run
 from common.storage import read_json, write_atomically
 
@@ -34,7 +34,7 @@ FIGURES = (
 ).split()
 
 # What config.json holds and a comparison of options leaves out, or shows in its own place.
-UNCOMPARED = {*UNTOLD, "dataset", "title", "rendered", "source", "fingerprint", "seed", "versions"}
+UNCOMPARED = {*NOT_COMPARED, *"dataset title rendered source fingerprint seed versions".split()}
 UNCOMPARED -= {"recipe", "seeds"}
 
 

@@ -362,7 +362,7 @@ def add_common_options(parser: argparse.ArgumentParser, recipes: dict[str, dict]
         help="auto: real, or rendered stand-ins when the real images cannot be had; "
         "real: or stop; rendered: never look (%(default)s)",
     )
-    add("--data-dir", type=Path, metavar="FOLDER", help="where the dataset's files are")
+    add("--data-dir", type=whole_path, metavar="FOLDER", help="where the dataset's files are")
 
     add = parser.add_argument_group("results").add_argument
     add("--name", type=run_name, metavar="NAME", help="of the run's folder (date and time)")

@@ -42,6 +42,7 @@ MARKER = "UNFINISHED"
 UNTOLD = """recipe script started command_line precision devices distributed data data_dir name
     resume results_dir repeats figures show quiet debug seeds combinations resumed
     repeats_exactly""".split()
+NOT_COMPARED = {*UNTOLD} - {"precision"}  # where two runs are compared, that is told, too
 HISTORY_COLUMNS = (
     "epoch seconds learning_rate loss accuracy validation_loss validation_accuracy".split()
 )
@@ -209,7 +210,9 @@ class Experiment:
             raise
         self.overview.say(f"data: {dataset.title} from {dataset.source}")
         self.overview.say(f"device: {device.name} ({device.reason}), {device.precision}")
-        settings = {key: vars(args)[key] for key in vars(args) if key not in UNTOLD}
+        settings = {key: value for key, value in vars(args).items() if key not in UNTOLD}
+        if vars(args).get("learning_rate") is None:  # each of several optimizers has its own
+            settings.pop("learning_rate", None)
         self.overview.say(f"recipe: {args.recipe} ({in_words(settings)})")
 
     @property
@@ -291,6 +294,13 @@ class Experiment:
             run.history, run.metrics = read_history(folder), metrics
             run.history.seconds = metrics["seconds"]["training"]
             return run
+        from common.checkpoints import load_checkpoint  # not at the top: it imports this module
+
+        if (folder / "test_predictions.npz").exists() and not load_checkpoint(folder):
+            raise UserError(
+                f"{folder} cannot be trained further, because its checkpoint is gone: start a new "
+                "run; what this one has reached is left as it is"
+            )
         config = configuration(args, self.dataset, device)
         if started:
             config = resumed_configuration(read_json(folder / "config.json"), config)
@@ -315,7 +325,8 @@ def resumed_configuration(before: dict, now: dict) -> dict:
     Raises UserError where the images or Keras's backend are others. Another machine is a warning.
     """
     if before.get("fingerprint") != now["fingerprint"]:
-        raise UserError("the run was started on other images than these: name them by --data-dir")
+        advice = "with --data rendered" if before.get("rendered") else "name them by --data-dir"
+        raise UserError(f"the run was started on other images than these: {advice}")
     if (backend := before.get("backend")) != now["backend"]:
         raise UserError(f"the run was started on {backend}: set KERAS_BACKEND={backend}", status=2)
     where = ("device", "precision", "cores", "platform", "versions")

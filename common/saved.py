@@ -54,8 +54,11 @@ class SavedRun:
 
     @cached_property
     def history(self) -> History:
-        """A row for each epoch. Raises UserError where history.csv is missing or damaged."""
-        return read_history(self.folder)
+        """A row for each epoch that the result stands for, also while the run is trained further.
+
+        Raises UserError where history.csv is missing or damaged.
+        """
+        return History(read_history(self.folder).rows[: self.metrics.get("epochs")])
 
     @cached_property
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:

@@ -30,8 +30,9 @@ def train(model, dataset: Dataset, run: Run, augmentation: Augmentation | None =
     A Keras model, or a `DenseNetwork` written by hand. `augmentation` varies each batch of
     training images. The run's history.csv grows by a row an epoch, and a checkpoint is kept; where
     the run's folder holds one already, training goes on from there. After Ctrl-C or SIGTERM the
-    batch under way is finished, and what there is comes back. So it does when the loss is no
-    longer a finite number, with a `failure` that says so, and the weights of the epoch before.
+    batch under way is finished, and what there is comes back. So it does, with a `failure` that
+    says why, when memory does not suffice, or when the loss is no longer a finite number; then with
+    the weights of the epoch before.
     """
     if run.by_hand:
         fit = fit_by_hand
@@ -49,15 +50,15 @@ def train(model, dataset: Dataset, run: Run, augmentation: Augmentation | None =
     # Of several processes none can end its training alone: Ctrl-C ends them at once.
     alone = run.device.processes == 1
     stopping = stop_requests(run.history) if alone else contextlib.nullcontext()
-    with stopping, advice_on_memory(run.args.batch_size):
+    with stopping, advice_on_memory(run):
         fit(model, batches, dataset, recorder)
     run.history.seconds = recorder.seconds
     return run.history
 
 
 @contextlib.contextmanager
-def advice_on_memory(batch_size: int | str) -> Iterator[None]:
-    """Make one line of an engine's error that memory does not suffice, which names a way out."""
+def advice_on_memory(run: Run) -> Iterator[None]:
+    """Make of an engine's error that memory does not suffice a failure which names a way out."""
     try:
         yield
     except Exception as error:
@@ -68,11 +69,12 @@ def advice_on_memory(batch_size: int | str) -> Iterator[None]:
         )
         if not known:
             raise
+        batch_size = run.args.batch_size
         smaller = 1000 if batch_size == "all" else max(batch_size // 2, 1)
-        raise UserError(
+        run.history.failure = (
             f"memory does not suffice for batches of {batch_size} images: "
             f"try --batch-size {smaller}"
-        ) from error
+        )
 
 
 class Batches:

@@ -49,6 +49,7 @@ def test_a_run_that_is_killed_ends_the_same(environment, tmp_path):
     again = ("--resume", "latest", "--figures", "none", "--results-dir", tmp_path)
     answer = run_script("mnist_dense", *again, env=environment)
     assert answer.returncode == 0, answer.stderr
+    assert "going on after epoch" in answer.stdout
     cut, whole = (tmp_path / "mnist_dense" / f"{name}-rendered" for name in ("cut", "whole"))
     assert_whole(whole, environment, set())
     assert_same_state(cut / "checkpoint-4.npz", whole / "checkpoint-4.npz")

@@ -113,6 +113,18 @@ def test_only_what_differs_is_shown(tmp_path, capsys):
     assert cells[3][:2] == ["mnist_cnn/2", "3"]
 
 
+def test_precision_and_backend_are_told_and_epochs_are_those_of_the_result(tmp_path):
+    save_run(tmp_path / "mnist_cnn" / "1", precision="float32", backend="jax", epochs=14)
+    save_run(tmp_path / "mnist_cnn" / "2", precision="bfloat16", backend="tensorflow", epochs=60)
+    path = tmp_path / "mnist_cnn" / "2" / "metrics.json"  # it is being trained further
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"epochs": 2}))
+    assert compare.differing_options(compare.last_runs(2, None, tmp_path)) == {
+        "precision": ["float32", "bfloat16"],
+        "backend": ["jax", "tensorflow"],
+        "epochs": [14, 2],
+    }
+
+
 def test_an_option_of_one_script_is_a_dash_for_the_other(tmp_path):
     save_run(tmp_path / "mnist_cnn" / "1")
     save_run(tmp_path / "mnist_dense" / "2", hidden=[64, 32])
@@ -319,6 +331,9 @@ def test_runs_with_little_to_show_can_be_drawn(tmp_path, accuracies):
         save_run(tmp_path / "mnist_cnn" / name, accuracies, training=(0, 1.0))
     figure = comparison.overlay(compare.last_runs(2, None, tmp_path), ["a", "b"], "title")
     figure.savefig(tmp_path / "figure.png")
+    (dots,) = (axes for axes in figure.axes if axes.get_label() == "test")
+    lowest, highest = dots.get_ylim()
+    assert all(lowest < line.get_ydata()[0] < highest for line in dots.lines)
 
 
 # For real

@@ -19,7 +19,7 @@ from common.training import Batches
 STEPS = "--data rendered --images 1600 --validation 0.2 --batch-size 64 --figures none".split()
 STEPS += "--optimizer momentum --learning-rate 0.002 --precision float32 --dropout 0".split()
 # Batches are normalised in other ways by TensorFlow on several devices, with other rounding.
-NETWORKS = {"strided": ("--epochs", 5), "deep": ("--filters", 4, "--epochs", 1, "--images", 400)}
+NETWORKS = {"strided": ("--epochs", 2), "deep": ("--filters", 4, "--epochs", 1, "--images", 400)}
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,8 @@ def test_devices_are_counted():
     assert count_devices(["a", "b", "c"], None, "jax") == 3
     assert count_devices(["a", "b", "c"], 2, "jax") == 2
     assert count_devices(["a", "b", "c"], None, "jax", 128) == 2
+    assert count_devices(["a", "b", "c"], None, "jax", [96, 120, "all"]) == 3
+    assert count_devices(["a", "b", "c"], None, "jax", [96, 128]) == 2
     assert count_devices([], None, "jax", 128) == 1
     assert count_devices(["a", "b"], None, "torch") == 1
     with pytest.raises(UserError, match="finds 2 GPU"):

@@ -65,6 +65,12 @@ def test_what_cannot_be_started_again_is_one_line(results, changes, answer, caps
     assert answer in line and line.count("\n") == 1
 
 
+def test_one_of_several_runs_is_not_started_again(results, capsys):
+    with pytest.raises(SystemExit):
+        rerun.main(["mnist_dense/two-rendered/seed-3", "--results-dir", str(results)])
+    assert "is one of several runs: name all of them" in capsys.readouterr().err
+
+
 def test_the_scripts_are_those_of_the_repository():
     assert {path.stem for path in REPOSITORY.glob("*.py")} == {
         "mnist_dense",

@@ -58,8 +58,11 @@ def test_a_killed_training_ends_as_one_that_was_not(engine, batches, small, tmp_
     with pytest.raises(Exception, match="Killed" if engine == "keras" else None):
         start(run, batches)
     assert len(read_history(run.folder).rows) == batches // 5 or engine == "keras"
+    checkpoint = load_checkpoint(run.folder)
+    kept = checkpoint.history.rows if checkpoint else []
     again, resumed_logits = start(run, 1000)
     assert np.array_equal(logits, resumed_logits)
+    assert again.rows[: len(kept)] == kept  # with their times: they were not trained again
     for column in ("epoch", "learning_rate", "loss", "accuracy", "validation_loss"):
         assert again.column(column) == whole.column(column)
     assert read_history(run.folder).column("loss") == whole.column("loss")
@@ -128,6 +131,16 @@ def test_a_run_under_way_is_not_resumed_and_an_ended_one_only_for_more(tmp_path)
     assert config["epochs"] == 3 and len(config["resumed"]) == 1
 
 
+def test_a_result_is_not_trained_over_where_its_checkpoint_is_gone(tmp_path):
+    with experiment(tmp_path, name="a") as first:
+        first.overview.write_json("metrics.json", {"epochs": 2, "seconds": {"training": 1.0}})
+        (first.folder / "test_predictions.npz").touch()
+    before = {path: path.read_bytes() for path in first.folder.iterdir()}
+    with pytest.raises(UserError, match="its checkpoint is gone"):
+        experiment(tmp_path, resume=first.folder, epochs=3)
+    assert {path: path.read_bytes() for path in first.folder.iterdir()} == before
+
+
 def test_finished_members_of_a_sweep_are_not_run_again(tmp_path):
     sweep = {"combinations": [{"hidden": (8,)}, {"hidden": (4,)}], "repeats": 2}
     with pytest.raises(Killed), experiment(tmp_path, name="a", **sweep) as first:
@@ -159,6 +172,9 @@ def test_other_images_are_refused_and_another_machine_is_a_warning(tmp_path, cap
     assert not (first.folder / ".123-model.keras").exists()
     path.write_text(json.dumps(config | {"fingerprint": "1" * 64}))
     with pytest.raises(UserError, match="other images"):
+        experiment(tmp_path, resume=first.folder)
+    path.write_text(json.dumps(config | {"fingerprint": "1" * 64, "rendered": True}))
+    with pytest.raises(UserError, match="with --data rendered"):
         experiment(tmp_path, resume=first.folder)
     path.write_text(json.dumps(config | {"backend": "jax"}))
     with pytest.raises(UserError, match="set KERAS_BACKEND=jax"):

@@ -17,7 +17,6 @@ from common.augment import augment
 from common.dense_numpy import DenseNetwork, initial_parameters
 from common.dense_tensorflow import DenseNetwork as TensorFlowNetwork
 from common.device import set_seed
-from common.options import UserError
 from common.runs import History, Run, read_history
 from common.training import (
     Batches,
@@ -277,10 +276,15 @@ def test_what_cannot_be_written_while_training_is_one_warning(tmp_path, capsys):
         (RuntimeError("CUDA out of memory. Tried to allocate"), 1, "--batch-size 1"),
     ],
 )
-def test_memory_that_does_not_suffice_is_one_line_with_a_way_out(error, batch_size, advice):
-    with pytest.raises(UserError, match=advice), advice_on_memory(batch_size):
+def test_memory_that_does_not_suffice_is_a_failure_with_a_way_out(
+    error, batch_size, advice, tmp_path
+):
+    run = make_run(tmp_path, batch_size=batch_size)
+    run.history = History()
+    with advice_on_memory(run):
         raise error
-    with pytest.raises(ValueError, match="of something else"), advice_on_memory(batch_size):
+    assert "memory does not suffice" in run.history.failure and advice in run.history.failure
+    with pytest.raises(ValueError, match="of something else"), advice_on_memory(run):
         raise ValueError("of something else")
 
 

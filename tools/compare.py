@@ -27,13 +27,13 @@ from common.options import (
     whole_number,
 )
 from common.report import markdown_table
-from common.runs import UNTOLD
+from common.runs import NOT_COMPARED
 from common.saved import SavedRun, find_run, read_run, run_folders
 from common.significance import compare_networks, compare_seeds
 from common.storage import beside, create_folder, write_atomically
 
 # What a config.json holds beside options. The seeds are told as those that gave a result.
-NO_OPTIONS = {*UNTOLD, "seed", "backend", "cores", "platform", "versions", "git_commit"} | {
+NO_OPTIONS = {*NOT_COMPARED, "seed", "cores", "platform", "versions", "git_commit"} | {
     "dataset", "title", "rendered", "source", "fingerprint"
 }  # fmt: skip
 WIDEST_TABLE = 120  # characters; a wider one is turned, with a column for each run
@@ -159,6 +159,9 @@ def options_of(run: SavedRun) -> dict:
     options = {key: run.config[key] for key in ("script", "recipe")}
     options |= {key: value for key, value in run.config.items() if key not in NO_OPTIONS}
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    metrics = run.trainings[0].metrics
+    if "epochs" in metrics and not metrics.get("stopped_early"):
+        options["epochs"] = metrics["epochs"]  # config.json has more while it is trained further
     return options | {"seed": seeds}
 
 

@@ -1,7 +1,7 @@
 """Run a finished run again, and say whether it came out the same, bit for bit.
 
 RUN is `latest`, a folder, a name, or script/name. The same script is started with the same options
-and seeds; the new run is kept beside the old one, as <name>-rerun. Exit status 0: every weight,
+and seeds; the new run is kept in the results folder, as <name>-rerun. Exit status 0: every weight,
 loss, accuracy and prediction is the same. 1: not, and where it is known, why.
 """
 
@@ -20,7 +20,7 @@ from common.checkpoints import checkpoint_paths, read_checkpoint
 from common.device import GPU_FINDERS
 from common.options import REPOSITORY, ToolParser, UserError, as_typed, one_line_errors
 from common.resume import options_typed
-from common.runs import UNTOLD
+from common.runs import NOT_COMPARED
 from common.saved import SavedRun, find_run, read_run
 from common.storage import read_json
 
@@ -54,7 +54,9 @@ def start_again(folder: Path, results: Path) -> Path:
                 f"{folder.name} was resumed with more epochs than at its start; a run in one go "
                 "has another schedule, and ends elsewhere"
             )
-    taken = {path.name for path in folder.parent.iterdir()}
+    if (folder.parent / "config.json").exists():
+        raise UserError(f"{folder.name} is one of several runs: name all of them, {folder.parent}")
+    taken = {path.name for path in (results / name).glob("*")}
     again = f"{folder.name[:60].removesuffix('-rendered')}-rerun"
     numbered = (
         again if number == 1 else f"{again}-{number}" for number in range(1, len(taken) + 2)
@@ -109,7 +111,7 @@ def compare(old: Path, new: Path) -> bool:
             print(f"{first.name}: the same, {accuracy}")
         same = same and not found
     then, now = (read_json(folder / "config.json") for folder in (old, new))
-    for key in sorted(then.keys() & now.keys() - {*UNTOLD}):
+    for key in sorted(then.keys() & now.keys() - NOT_COMPARED):
         if not same and then[key] != now[key]:
             print(
                 f"  {key.replace('_', ' ')}: {as_typed(then[key])} then, {as_typed(now[key])} now"

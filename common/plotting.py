@@ -178,10 +178,8 @@ def sweep(
         length = min(len(history.rows) for history in histories)
         for axes, column, line in panels:
             values = np.mean([history.column(column)[:length] for history in histories], axis=0)
-            if axes is accuracy_axes:
-                values = np.minimum(
-                    values, 0.9999
-                )  # no logarithm can show a network without errors
+            if axes is accuracy_axes:  # no logarithm can show a network without errors
+                values = np.minimum(values, 0.9999)
             marker = MARKERS[place % len(MARKERS)] if length <= 30 and line == "-" else ""
             epochs = np.arange(1, length + 1)
             axes.plot(epochs, values, line, color=colour, marker=marker, ms=4, lw=1.5)

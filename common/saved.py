@@ -58,7 +58,8 @@ class SavedRun:
 
         Raises UserError where history.csv is missing or damaged.
         """
-        return History(read_history(self.folder).rows[: self.metrics.get("epochs")])
+        rows, epochs = read_history(self.folder).rows, self.metrics.get("epochs")
+        return History(rows[:epochs] if isinstance(epochs, int) else rows)
 
     @cached_property
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, SCRIPTS, run_script
@@ -68,6 +69,12 @@ def test_a_recipe_that_changes_the_optimizer_gets_its_usual_rate():
     assert parse_recipe({"optimizer": "sgd", "learning_rate": 7}).learning_rate == 7
     rate = parse("mnist_dense").learning_rate
     assert parse_recipe({"optimizer": "sgd"}, "--optimizer", "lion").learning_rate != rate
+
+
+def test_the_folder_of_the_data_is_found_again_from_anywhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert parse("mnist_cnn", "--data-dir=~/mnist").data_dir == Path.home().resolve() / "mnist"
+    assert parse("mnist_cnn", "--data-dir", "mnist").data_dir == tmp_path.resolve() / "mnist"
 
 
 def test_digits_are_never_mirrored():

@@ -99,6 +99,18 @@ def test_damaged_numbers_are_one_line(results, name, content):
         read_run(folder)
 
 
+def test_while_a_run_is_trained_further_its_history_is_that_of_its_result(results):
+    folder = results / "mnist_dense" / "one-rendered"
+    (run,) = read_run(folder)
+    assert len(run.history.rows) == run.metrics["epochs"]
+    with (folder / "history.csv").open("a") as file:
+        file.write("9,1,1,1,1,1,1\n")
+    (again,) = read_run(folder)
+    assert again.history.rows == run.history.rows
+    odd = type(run)(folder, run.config, {"epochs": "some"})  # from a file that was damaged
+    assert len(odd.history.rows) == len(run.history.rows) + 1
+
+
 @pytest.mark.parametrize("name", ["test_predictions.npz", "model.npz"])
 @pytest.mark.parametrize("damage", ["missing", "short", "empty", "other", "pickle"])
 def test_damaged_arrays_are_one_line(results, name, damage):

@@ -42,7 +42,7 @@ def test_the_textbooks_network():
 
 
 def test_two_convolutions_on_pixels_as_they_are():
-    model = mnist_cnn.build_model(2, 24, 0, "two_convolutions", rescale=False)
+    model = mnist_cnn.build_model(2, 32, 0, "two_convolutions", rescale=False)
     wanted = (9 + 1) * 64 + (9 * 64 + 1) * 32  # 28 -> 26 -> 24 -> 12
     assert model.count_params() == wanted + (12 * 12 * 32 + 1) * 10
     assert model.layers[0].scale == 1

@@ -296,7 +296,10 @@ class Experiment:
             return run
         from common.checkpoints import load_checkpoint  # not at the top: it imports this module
 
-        if (folder / "test_predictions.npz").exists() and not load_checkpoint(folder):
+        # After Ctrl-C in the first epoch there is a result, but no checkpoint, and nothing to lose.
+        tested = (folder / "test_predictions.npz").exists()
+        epochs = read_json(folder / "metrics.json").get("epochs") if tested else 0
+        if epochs and not load_checkpoint(folder):
             raise UserError(
                 f"{folder} cannot be trained further, because its checkpoint is gone: start a new "
                 "run; what this one has reached is left as it is"

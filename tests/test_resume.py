@@ -139,6 +139,11 @@ def test_a_result_is_not_trained_over_where_its_checkpoint_is_gone(tmp_path):
     with pytest.raises(UserError, match="its checkpoint is gone"):
         experiment(tmp_path, resume=first.folder, epochs=3)
     assert {path: path.read_bytes() for path in first.folder.iterdir()} == before
+    # Stopped in its first epoch, it has a result all the same.
+    stopped = {"epochs": 0, "stopped_early": True, "seconds": {"training": 1.0}}
+    first.overview.write_json("metrics.json", stopped)
+    with experiment(tmp_path, resume=first.folder) as second:
+        assert not second.overview.metrics
 
 
 def test_finished_members_of_a_sweep_are_not_run_again(tmp_path):

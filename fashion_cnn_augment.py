@@ -15,12 +15,13 @@ from common.augment import (
     keras_generator,
     strengths,
 )
-from common.data import load
-from common.device import prepare, set_seed
-from common.options import number, one_line_errors, one_of, parse, whole_number
-from common.report import finish, report
-from common.runs import Experiment, check_results_folder
-from common.training import train
+from common.data.load import load
+from common.errors import one_line_errors
+from experiment.backend.device import prepare, set_seed
+from experiment.options import number, one_of, parse, whole_number
+from experiment.report import finish, report
+from experiment.runs.folder import Experiment, check_results_folder
+from experiment.train.training import train
 
 RECIPES = {
     "default": {
@@ -113,7 +114,7 @@ def build_model(filters: int, dropout: float, network: str = "deep"):
     from keras import Input, Sequential, layers
 
     if network == "deep":
-        from common.networks import deep_network
+        from common.networks.convolutional import deep_network
 
         return deep_network(filters, dropout)
 

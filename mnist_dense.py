@@ -9,20 +9,13 @@ from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Callable, Sequence
 
 from common.augment import add_augmentation_options, choose_augmentation
-from common.data import load
-from common.device import prepare, set_seed
-from common.options import (
-    ACTIVATIONS,
-    UserError,
-    layer_sizes,
-    number,
-    one_line_errors,
-    one_of,
-    parse,
-)
-from common.report import finish, report
-from common.runs import Experiment, check_results_folder
-from common.training import train
+from common.data.load import load
+from common.errors import UserError, one_line_errors
+from experiment.backend.device import prepare, set_seed
+from experiment.options import ACTIVATIONS, layer_sizes, number, one_of, parse
+from experiment.report import finish, report
+from experiment.runs.folder import Experiment, check_results_folder
+from experiment.train.training import train
 
 RECIPES = {
     "default": {
@@ -213,10 +206,10 @@ def build_model(
 
 def build_by_hand(args: Namespace):
     """The same network in NumPy or in low-level TensorFlow."""
-    from common.dense_numpy import DenseNetwork, initial_parameters
+    from common.networks.dense_numpy import DenseNetwork, initial_parameters
 
     if args.engine == "tensorflow":
-        from common.dense_tensorflow import DenseNetwork
+        from common.networks.dense_tensorflow import DenseNetwork
     parameters = initial_parameters([784, *args.hidden, 10], args.initializer, args.seed)
     settings = {"rescale": args.rescale, "loss": args.loss, "optimizer": args.optimizer}
     return DenseNetwork(parameters, args.activation, args.dropout, **settings)

@@ -1,0 +1,1 @@
+"""Claims measured side by side: python -m benchmarks.NAME."""

@@ -4,25 +4,22 @@ Writes `accuracy.md` into the results folder: mean ± standard deviation of the 
 how long the whole process takes, figures included. A seed that has been measured is not run again,
 so that the whole can be stopped and continued.
 
-    python benchmarks/accuracy.py --seeds 5             # about two hours on two cores
-    python benchmarks/accuracy.py default               # the recipes named `default` alone
+    python -m benchmarks.accuracy --seeds 5             # about two hours on two cores
+    python -m benchmarks.accuracy default               # the recipes named `default` alone
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
-
-from benchmarks.repeated import measure, measurements  # noqa: E402
-from common.options import OneLineParser, one_line_errors, one_of, whole_number  # noqa: E402
-from common.report import markdown_table  # noqa: E402
-from common.storage import write_atomically  # noqa: E402
+from benchmarks.repeated import measure, measurements
+from common.errors import one_line_errors
+from common.files import REPOSITORY, write_atomically
+from experiment.options import OneLineParser, one_of, whole_number
+from experiment.report import markdown_table
 
 SEEDS_OF_BEST = 3  # each of these runs takes six minutes or more, Fashion-MNIST's twenty
 

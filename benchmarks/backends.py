@@ -2,24 +2,21 @@
 
 Writes `backends.md` into the results folder. A seed that has been measured is not run again.
 
-    python benchmarks/backends.py --seeds 5             # about an hour on two cores
+    python -m benchmarks.backends --seeds 5             # about an hour on two cores
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, median, stdev
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
-
-from benchmarks.repeated import measure, measured_folders, measurements  # noqa: E402
-from common.options import OneLineParser, one_line_errors, whole_number  # noqa: E402
-from common.report import markdown_table  # noqa: E402
-from common.storage import read_json, write_atomically  # noqa: E402
+from benchmarks.repeated import measure, measured_folders, measurements
+from common.errors import one_line_errors
+from common.files import REPOSITORY, read_json, write_atomically
+from experiment.options import OneLineParser, whole_number
+from experiment.report import markdown_table
 
 COMMAND = "mnist_cnn.py --recipe default"
 BACKENDS = ("tensorflow", "jax", "torch")

@@ -5,8 +5,8 @@ scikit-learn, with settings known from the literature, not tuned here; and the d
 `mnist_cnn.py` and `fashion_cnn_augment.py`. Writes `classical.md`, `classical.png` and
 `classical.json` into the results folder; what is in the last is not measured again.
 
-    python benchmarks/classical.py           # about an hour on two cores
-    python benchmarks/classical.py --quick   # a tenth of the training images, in two minutes
+    python -m benchmarks.classical           # about an hour on two cores
+    python -m benchmarks.classical --quick   # a tenth of the training images, in two minutes
 """
 
 from __future__ import annotations
@@ -18,22 +18,20 @@ import tempfile
 import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from sklearn.decomposition import PCA
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC, LinearSVC
 
-import numpy as np  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import FuncFormatter  # noqa: E402
-from sklearn.decomposition import PCA  # noqa: E402
-from sklearn.neighbors import KNeighborsClassifier  # noqa: E402
-from sklearn.pipeline import make_pipeline  # noqa: E402
-from sklearn.svm import SVC, LinearSVC  # noqa: E402
-
-from common.data import Dataset, load, normalise  # noqa: E402
-from common.options import OneLineParser, one_line_errors  # noqa: E402
-from common.plotting import COLOURS, MARKERS  # noqa: E402
-from common.report import markdown_table  # noqa: E402
-from common.storage import beside, write_atomically  # noqa: E402
+from common.data.load import Dataset, load, normalise
+from common.errors import one_line_errors
+from common.files import REPOSITORY, beside, write_atomically
+from common.plotting.curves import COLOURS, MARKERS
+from experiment.options import OneLineParser
+from experiment.report import markdown_table
 
 CLASSIFIERS = {
     "k-nearest neighbours (k 3)": lambda: KNeighborsClassifier(3, algorithm="brute", n_jobs=-1),

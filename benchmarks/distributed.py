@@ -5,7 +5,7 @@ machine's loopback, in turns. From these times and the size of the weights it co
 networks would leave of the gain. Writes `distributed.md` and `distributed.png` into the results
 folder. Linux only, because it says on which core a process runs.
 
-    python benchmarks/distributed.py        # about ten minutes
+    python -m benchmarks.distributed        # about ten minutes
 """
 
 from __future__ import annotations
@@ -19,16 +19,14 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
+from matplotlib.figure import Figure
 
-from matplotlib.figure import Figure  # noqa: E402
-
-from common.options import OneLineParser, UserError, one_line_errors, whole_number  # noqa: E402
-from common.processes import ADDRESS, PROCESS, PROCESSES  # noqa: E402
-from common.report import markdown_table  # noqa: E402
-from common.runs import read_history  # noqa: E402
-from common.storage import beside, write_atomically  # noqa: E402
+from common.errors import UserError, one_line_errors
+from common.files import REPOSITORY, beside, write_atomically
+from experiment.backend.processes import ADDRESS, PROCESS, PROCESSES
+from experiment.options import OneLineParser, whole_number
+from experiment.report import markdown_table
+from experiment.runs.folder import read_history
 
 STEPS = 20  # an epoch
 CASES = {  # options, and images in a batch

@@ -5,7 +5,7 @@ and writes `engines.md` into the results folder: the seconds of an epoch (median
 their ratio to those of Keras. The first epoch of each run is left out: it holds the set-up of the
 network.
 
-    python benchmarks/engines.py        # about two minutes on two cores
+    python -m benchmarks.engines        # about two minutes on two cores
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
-
-from common.options import OneLineParser, one_line_errors, whole_number  # noqa: E402
-from common.report import markdown_table  # noqa: E402
-from common.runs import read_history  # noqa: E402
-from common.storage import write_atomically  # noqa: E402
+from common.errors import one_line_errors
+from common.files import REPOSITORY, write_atomically
+from experiment.options import OneLineParser, whole_number
+from experiment.report import markdown_table
+from experiment.runs.folder import read_history
 
 ENGINES = ("keras", "tensorflow", "numpy")
 OPTIONS = (

@@ -5,8 +5,8 @@ and how often anything was lost. Lost must be 0; else the exit status is 1, and 
 A killed run must go on after its last checkpoint and end as one that was never killed; a damaged
 file must be read, or refused in one line (whether what is read is still right is not looked at).
 
-    python benchmarks/faults.py                   # under an hour on two cores
-    python benchmarks/faults.py fuzz disk         # some of: kill, fuzz, concurrent, disk
+    python -m benchmarks.faults                   # under an hour on two cores
+    python -m benchmarks.faults fuzz disk         # some of: kill, fuzz, concurrent, disk
 """
 
 from __future__ import annotations
@@ -27,29 +27,21 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from PIL import Image
 
-import numpy as np  # noqa: E402
-from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from common.checkpoints import checkpoint_paths, read_checkpoint, save_checkpoint  # noqa: E402
-from common.files import NPZ_MEMBERS, KnownFile, Original, parse_idx, read_npz  # noqa: E402
-from common.gallery import row_of  # noqa: E402
-from common.options import (  # noqa: E402
-    OneLineParser,
-    UserError,
-    one_line_errors,
-    one_of,
-    whole_number,
-)
-from common.pictures import read_picture  # noqa: E402
-from common.report import markdown_table  # noqa: E402
-from common.runs import MARKER, History, read_history  # noqa: E402
-from common.saved import read_run  # noqa: E402
-from common.storage import read_arrays, read_json, write_atomically  # noqa: E402
+from common.data.originals import NPZ_MEMBERS, KnownFile, Original, parse_idx, read_npz
+from common.errors import UserError, one_line_errors
+from common.files import REPOSITORY, read_arrays, read_json, write_atomically
+from experiment.gallery.page import row_of
+from experiment.options import OneLineParser, one_of, whole_number
+from experiment.report import markdown_table
+from experiment.runs.checkpoints import checkpoint_paths, read_checkpoint, save_checkpoint
+from experiment.runs.folder import MARKER, History, read_history
+from experiment.runs.saved import read_run
+from tools.handwriting.pictures import read_picture
 
 SHORT = "--data real --figures none --images 4000 --epochs 6"
 # Kills are shared out evenly. The engines differ in what must be remembered, the last two in form.

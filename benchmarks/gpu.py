@@ -4,14 +4,13 @@ One command, under eight minutes on a large GPU; what there is is written after 
 `gpu.json` and `gpu.md` in the results folder. Keras runs on JAX unless KERAS_BACKEND says
 otherwise; TensorFlow is not needed. The record's network needs PyTorch, and is left out without.
 
-    python benchmarks/gpu.py
+    python -m benchmarks.gpu
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import time
 from argparse import SUPPRESS
@@ -20,21 +19,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, median, stdev
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
-from benchmarks.scaling import python  # noqa: E402
-from benchmarks.time_to_accuracy import machine, record, train_fast  # noqa: E402
-from common.options import (  # noqa: E402
-    OneLineParser,
-    UserError,
-    one_line_errors,
-    one_of,
-    whole_number,
-)
-from common.report import markdown_table  # noqa: E402
-from common.storage import write_atomically  # noqa: E402
+from benchmarks.scaling import python
+from benchmarks.time_to_accuracy import machine, record, train_fast
+from common.errors import UserError, one_line_errors
+from common.files import REPOSITORY, write_atomically
+from experiment.options import OneLineParser, one_of, whole_number
+from experiment.report import markdown_table
 
 BUDGET = 7 * 60  # seconds, after which no further measurement begins
 ONCE = {
@@ -102,14 +94,16 @@ def main() -> None:
         if args.one:  # a process of its own that the lines below have started
             print(json.dumps(IN_ONE_PROCESS[args.one](args.seeds)))
             return
-        device = python("-c", "from common.device import prepare; print(prepare().name)")
+        device = python(
+            "-c", "from experiment.backend.device import prepare; print(prepare().name)"
+        )
         if not device.startswith("GPU"):
             raise UserError(f"Keras on {os.environ['KERAS_BACKEND']} finds no GPU here: {device}")
         where = f"{device}; {machine()}; {date.today()}"
         began, measured = time.perf_counter(), {}
         for name in IN_ONE_PROCESS:
             if name == "fast" or find_spec("torch"):
-                answer = python(__file__, "--one", name, "--seeds", str(args.seeds))
+                answer = python("-m", "benchmarks.gpu", "--one", name, "--seeds", str(args.seeds))
                 measured[name] = json.loads(answer)
                 write(args.results_dir, measured, where)
         runs = [(*run, 1) for run in ONCE.items()]

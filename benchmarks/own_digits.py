@@ -7,39 +7,30 @@ digits 0 to 4,999 served to develop the processing; only 5,000 to 9,999 are repo
 comes twice. Writes `own_digits.md` and `own_digits.png` into the results folder; trains nothing.
 
     python mnist_cnn.py --name digits
-    python benchmarks/own_digits.py digits      # a few minutes on two cores
+    python -m benchmarks.own_digits digits      # a few minutes on two cores
 """
 
 from __future__ import annotations
 
 import io
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+from scipy import ndimage
 
-import numpy as np  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from PIL import Image  # noqa: E402
-from scipy import ndimage  # noqa: E402
-
-from common.mnist_form import SIDE, read_digits  # noqa: E402
-from common.options import (  # noqa: E402
-    OneLineParser,
-    UserError,
-    one_line_errors,
-    whole_number,
-    whole_path,
-)
-from common.pictures import read_picture  # noqa: E402
-from common.report import markdown_table  # noqa: E402
-from common.saved import SavedRun, find_run, read_run  # noqa: E402
-from common.storage import beside, write_atomically  # noqa: E402
+from common.errors import UserError, one_line_errors
+from common.files import REPOSITORY, beside, whole_path, write_atomically
+from experiment.options import OneLineParser, whole_number
+from experiment.report import markdown_table
+from experiment.runs.saved import SavedRun, find_run, read_run
+from tools.handwriting.form import SIDE, read_digits
+from tools.handwriting.pictures import read_picture
 
 DEVELOPED_ON = 5_000  # so many of the test digits come first, and are not reported
 Generator = np.random.Generator

@@ -4,35 +4,32 @@ Runs each system of the table with several seeds, and writes `published_results.
 the results folder: what was reported, what is measured, with which command, and how long it takes.
 A seed that has been measured is not run again, so that the whole can be stopped and continued.
 
-    python benchmarks/published_results.py              # everything: about three hours on two cores
-    python benchmarks/published_results.py B1 D1        # these rows alone
+    python -m benchmarks.published_results              # everything: about three hours on two cores
+    python -m benchmarks.published_results B1 D1        # these rows alone
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import FuncFormatter  # noqa: E402
-
-from benchmarks.repeated import measure, measured_folders, run  # noqa: E402
-from common.options import OneLineParser, one_line_errors, whole_number  # noqa: E402
-from common.plotting import (  # noqa: E402
+from benchmarks.repeated import measure, measured_folders, run
+from common.errors import one_line_errors
+from common.files import REPOSITORY, beside, write_atomically
+from common.plotting.curves import (
     ACCURACY_TICKS,
     TRAINING_COLOUR,
     VALIDATION_COLOUR,
     accuracy_of_error_decades,
     error_decades,
 )
-from common.report import markdown_table  # noqa: E402
-from common.storage import beside, write_atomically  # noqa: E402
+from experiment.options import OneLineParser, whole_number
+from experiment.report import markdown_table
 
 
 @dataclass(frozen=True)

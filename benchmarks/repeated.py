@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from common.runs import MARKER
-from common.storage import write_atomically
+from common.files import write_atomically
+from experiment.runs.folder import MARKER
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -3,7 +3,7 @@
 Writes `scaling.md` into the results folder. Whatever is compared runs in turns, so that a busy
 moment of the machine meets all.
 
-    python benchmarks/scaling.py        # about 15 minutes on two cores
+    python -m benchmarks.scaling        # about 15 minutes on two cores
 """
 
 from __future__ import annotations
@@ -20,16 +20,14 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-from common.data import load  # noqa: E402
-from common.options import OneLineParser, one_line_errors, whole_number  # noqa: E402
-from common.report import markdown_table, peak_memory  # noqa: E402
-from common.runs import read_history  # noqa: E402
-from common.storage import write_atomically  # noqa: E402
+from common.data.load import load
+from common.errors import one_line_errors
+from common.files import REPOSITORY, write_atomically
+from experiment.options import OneLineParser, whole_number
+from experiment.report import markdown_table, peak_memory
+from experiment.runs.folder import read_history
 
 PLAIN = "fashion_cnn_augment.py --no-augment"
 AUGMENTED = "fashion_cnn_augment.py"
@@ -41,12 +39,12 @@ import time
 began = time.perf_counter()
 import keras
 seconds = time.perf_counter() - began
-from common.report import peak_memory
+from experiment.report import peak_memory
 print(seconds, peak_memory())
 """
 WHOLE_RUN = """
 import sys, mnist_cnn
-from common.report import peak_memory
+from experiment.report import peak_memory
 mnist_cnn.main(["--epochs", "2", "--data", "real", "--quiet", "--results-dir", sys.argv[1]])
 print(peak_memory())
 """
@@ -127,7 +125,9 @@ def growing_data(turns: int) -> list[dict[str, str]]:
     measured = {times: [] for times in TIMES}
     for _ in range(turns):
         for times in TIMES:
-            measured[times].append(json.loads(python(__file__, "--tiled", str(times))))
+            measured[times].append(
+                json.loads(python("-m", "benchmarks.scaling", "--tiled", str(times)))
+            )
     first, least = (median(values) for values in zip(*measured[1], strict=True))
     rows = []
     for times, of_times in measured.items():

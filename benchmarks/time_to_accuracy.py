@@ -5,7 +5,7 @@ machine meets all of them. All have the whole training set in memory before the 
 set-up and tracing of the network count. Writes `time_to_accuracy.json`, `.md` and `.png` into the
 results folder. A run that has been measured is not run again: --fresh starts anew.
 
-    python benchmarks/time_to_accuracy.py --seeds 10    # about half an hour on two cores
+    python -m benchmarks.time_to_accuracy --seeds 10    # about half an hour on two cores
 
 The others, written here from their published settings:
 
@@ -35,18 +35,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, median, stdev
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
-import numpy as np  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: E402
-
-from common.data import Dataset, load, normalise  # noqa: E402
-from common.options import OneLineParser, one_line_errors, one_of, whole_number  # noqa: E402
-from common.plotting import accuracy_of_error_decades, error_decades  # noqa: E402
-from common.report import markdown_table  # noqa: E402
-from common.storage import beside, write_atomically  # noqa: E402
+from common.data.load import Dataset, load, normalise
+from common.errors import one_line_errors
+from common.files import REPOSITORY, beside, write_atomically
+from common.plotting.curves import accuracy_of_error_decades, error_decades
+from experiment.options import OneLineParser, one_of, whole_number
+from experiment.report import markdown_table
 
 GOAL = 0.99
 EXAMPLE_EPOCHS, EXAMPLE_SEEDS = 12, 3  # its runs take minutes
@@ -85,7 +83,7 @@ def train_fast(seed: int) -> float:
 
 def example(seed: int) -> list[tuple[float, float]]:
     """Keras's example, tested after every epoch, which the clock leaves out."""
-    from common.device import prepare, set_seed
+    from experiment.backend.device import prepare, set_seed
 
     prepare(precision="float32")
     import keras
@@ -217,7 +215,8 @@ def main() -> None:
 
 def in_own_process(name: str, seed: int) -> list[tuple[float, float]]:
     """The seconds and test accuracies of one run of a program."""
-    command = [sys.executable, __file__, "--one", name, "--seeds", str(seed)]
+    command = [sys.executable, "-m", "benchmarks.time_to_accuracy", "--one", name]
+    command += ["--seeds", str(seed)]
     answer = subprocess.run(command, check=False, capture_output=True, text=True)
     if answer.returncode:
         sys.exit(answer.stderr)

@@ -1,1 +1,1 @@
-"""What the training scripts share: one module, one job (see each module's first line)."""
+"""What the experiments are about: images, augmentation, networks and plots."""

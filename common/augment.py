@@ -12,7 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from common.options import UserError, number, whole_number
+from common.errors import UserError
+from experiment.options import number, whole_number
 
 Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

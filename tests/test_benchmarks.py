@@ -4,7 +4,7 @@ import json
 
 from benchmarks import accuracy, time_to_accuracy
 from benchmarks.repeated import measured, run_folder
-from common.runs import MARKER
+from experiment.runs.folder import MARKER
 
 
 def test_the_time_is_that_of_the_first_epoch_whose_mean_reaches_the_goal():

@@ -13,11 +13,11 @@ from matplotlib.colors import to_hex
 from scipy.stats import binomtest, ttest_ind
 from test_runs import row
 
-from common import comparison
-from common.runs import HISTORY_COLUMNS
-from common.saved import SavedRun, read_run, run_folders
-from common.significance import compare_networks, compare_seeds, mcnemar, welch
+from experiment.runs.folder import HISTORY_COLUMNS
+from experiment.runs.saved import SavedRun, read_run, run_folders
 from tools import compare
+from tools.comparison import overlay as comparison
+from tools.comparison.significance import compare_networks, compare_seeds, mcnemar, welch
 
 CONFIG = {
     "script": "mnist_cnn", "recipe": "default", "seed": 1, "seeds": [1], "combinations": [{}],

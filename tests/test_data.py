@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 from conftest import needs_real_data
 
-from common import data, download
-from common.files import ORIGINALS, DataFileError, KnownFile, Original
-from common.options import UserError
+from common.data import download
+from common.data import load as data
+from common.data.originals import ORIGINALS, DataFileError, KnownFile, Original
+from common.errors import UserError
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -106,9 +107,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))
     monkeypatch.setattr(data, "DATASETS_FOLDER", tmp_path / "datasets")
     monkeypatch.setattr(download, "SOURCES", dict.fromkeys(NAMES, ()))
-    stand_in = types.ModuleType("common.rendered")
+    stand_in = types.ModuleType("common.data.synthetic")
     stand_in.render = lambda name, seed=0: tuple(255 - array for array in tiny_arrays(name))
-    monkeypatch.setitem(sys.modules, "common.rendered", stand_in)
+    monkeypatch.setitem(sys.modules, "common.data.synthetic", stand_in)
     return tmp_path
 
 

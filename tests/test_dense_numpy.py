@@ -11,15 +11,15 @@ from conftest import REPOSITORY
 from sklearn.metrics import log_loss
 
 import mnist_dense
-from common import dense_tensorflow
-from common.dense_numpy import (
+from common.networks import dense_tensorflow
+from common.networks.dense_numpy import (
     ACTIVATIONS,
     DenseNetwork,
     cross_entropy_and_softmax,
     initial_parameters,
     sigmoid,
 )
-from common.training_keras import make_optimizer
+from experiment.train.keras_loop import make_optimizer
 
 SIZES = [784, 12, 11, 10]
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from common.device import GPU_FINDERS, nvidia_card, prepare, quiet_stderr, set_seed
+from experiment.backend.device import GPU_FINDERS, nvidia_card, prepare, quiet_stderr, set_seed
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 
@@ -24,7 +24,7 @@ def run_python(code, **environment):
 
 def test_noise_on_the_descriptor_is_held_back():
     code = (
-        "import os; from common.device import quiet_stderr\n"
+        "import os; from experiment.backend.device import quiet_stderr\n"
         "with quiet_stderr(): os.write(2, b'noise')\n"
         "os.write(2, b'news')"
     )
@@ -33,7 +33,7 @@ def test_noise_on_the_descriptor_is_held_back():
 
 def test_noise_is_shown_when_the_block_fails():
     code = (
-        "import os; from common.device import quiet_stderr\n"
+        "import os; from experiment.backend.device import quiet_stderr\n"
         "with quiet_stderr():\n    os.write(2, b'the reason'); import no_such_module"
     )
     answer = run_python(code)
@@ -53,7 +53,7 @@ def test_an_nvidia_card_that_the_engine_cannot_use_is_named(tmp_path, monkeypatc
     driver.write_text("#!/bin/sh\necho 'NVIDIA H200'\n")
     driver.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr("common.device.GPU_FINDERS", dict.fromkeys(GPU_FINDERS, list))
+    monkeypatch.setattr("experiment.backend.device.GPU_FINDERS", dict.fromkeys(GPU_FINDERS, list))
     device = prepare()
     assert device.name.startswith("CPU, ")
     assert "cannot use the NVIDIA H200: pip install" in device.reason
@@ -61,7 +61,7 @@ def test_an_nvidia_card_that_the_engine_cannot_use_is_named(tmp_path, monkeypatc
 
 def test_a_gpu_that_the_engine_finds_is_named(monkeypatch):
     monkeypatch.setattr(
-        "common.device.GPU_FINDERS", dict.fromkeys(GPU_FINDERS, lambda: ["NVIDIA H200"])
+        "experiment.backend.device.GPU_FINDERS", dict.fromkeys(GPU_FINDERS, lambda: ["NVIDIA H200"])
     )
     assert prepare().name == "GPU NVIDIA H200"
 
@@ -79,7 +79,7 @@ def test_a_missing_engine_is_one_line(tmp_path):
     # A module of the engine's name that fails as a missing one does.
     (tmp_path / "tensorflow.py").write_text("raise ModuleNotFoundError(name='tensorflow')")
     code = (
-        "from common.device import prepare; from common.options import one_line_errors\n"
+        "from common.errors import one_line_errors\nfrom experiment.backend.device import prepare\n"
         "with one_line_errors(): prepare()"
     )
     answer = run_python(code, PYTHONPATH=str(tmp_path), KERAS_BACKEND="tensorflow")
@@ -91,7 +91,7 @@ def test_a_missing_engine_is_one_line(tmp_path):
 
 def test_precision_is_the_processors_unless_one_is_asked_for(monkeypatch):
     keras = importlib.import_module("keras")
-    monkeypatch.setattr("common.device.GPU_FINDERS", dict.fromkeys(GPU_FINDERS, list))
+    monkeypatch.setattr("experiment.backend.device.GPU_FINDERS", dict.fromkeys(GPU_FINDERS, list))
     automatic = "bfloat16" if keras.backend.backend() == "tensorflow" else "float32"
     for units, wanted, got in (
         (True, "auto", automatic),
@@ -99,7 +99,9 @@ def test_precision_is_the_processors_unless_one_is_asked_for(monkeypatch):
         (True, "float32", "float32"),
         (False, "bfloat16", "bfloat16"),
     ):
-        monkeypatch.setattr("common.device.has_bfloat16_units", lambda units=units: units)
+        monkeypatch.setattr(
+            "experiment.backend.device.has_bfloat16_units", lambda units=units: units
+        )
         assert prepare(precision=wanted).precision == got
         set_seed(1)
         assert keras.config.dtype_policy().compute_dtype == got

@@ -17,8 +17,9 @@ import pytest
 from test_data import FILES, assert_is_tiny, one_line_error, tiny_files, tiny_npz
 from test_data import tiny as tiny
 
-from common import data, download
-from common.files import ORIGINALS, DataFileError
+from common.data import download
+from common.data import load as data
+from common.data.originals import ORIGINALS, DataFileError
 
 GOOD = b"the right bytes " * 4096
 ROOT = Path(__file__).resolve().parent.parent
@@ -422,7 +423,7 @@ def size(path: Path) -> int:
 KILLED = """
 import pathlib, sys
 sys.path.insert(0, sys.argv[1])
-from common import download
+from common.data import download
 download.fetch(sys.argv[2], pathlib.Path(sys.argv[3]), 10**6, lambda part: None)
 """
 

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import softmax as reference_softmax
 from scipy.stats import binomtest
 
-from common.explain import (
+from common.plotting.calibration import (
     calibrate,
     confident_mistakes,
     recognised_examples,

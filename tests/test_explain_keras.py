@@ -5,7 +5,7 @@ from keras import Input, Sequential, layers
 
 import mnist_cnn
 import mnist_dense
-from common.explain_keras import (
+from common.plotting.grad_cam import (
     feature_maps,
     first_centre_and_step,
     first_weights,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import only_run, run_script
 
-from common.data import load
+from common.data.load import load
 from tools import export
 
 OPTIONS = "--data rendered --epochs 1 --images 1000 --figures none --filters 4 --name a".split()

@@ -13,9 +13,9 @@ from conftest import REPOSITORY
 
 import mnist_cnn
 import mnist_dense
-from common import figures
-from common.saved import read_run
-from common.storage import read_arrays, read_json, write_atomically
+from common.files import read_arrays, read_json, write_atomically
+from experiment import figures
+from experiment.runs.saved import read_run
 from tools import report
 
 SHORT = "--data rendered --epochs 1 --images 300 --quiet".split()

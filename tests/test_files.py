@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_data import idx_bytes
 
-from common import files
+from common.data import originals as files
 
 
 def test_idx_of_bytes_made_by_hand():

@@ -17,10 +17,10 @@ import pytest
 from conftest import REPOSITORY, run_script
 from matplotlib.figure import Figure
 
-from common import plotting
-from common.gallery import refresh, refresh_after
-from common.options import UserError
-from common.runs import HISTORY_COLUMNS, MARKER
+from common.errors import UserError
+from common.plotting import curves as plotting
+from experiment.gallery.page import refresh, refresh_after
+from experiment.runs.folder import HISTORY_COLUMNS, MARKER
 from tools import gallery as tool
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -276,7 +276,7 @@ def test_by_hand(results, tmp_path, capsys):
 
 
 def test_colours_are_those_of_the_figures():
-    template = (REPOSITORY / "common" / "gallery.html").read_text(encoding="utf-8")
+    template = (REPOSITORY / "experiment" / "gallery" / "gallery.html").read_text(encoding="utf-8")
     (line,) = re.findall(r"const COLOURS = (\[.*\]);", template)
     assert json.loads(line)[:6] == list(plotting.COLOURS[:6])
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", template)  # needs no network

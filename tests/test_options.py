@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, SCRIPTS, run_script
 
-from common.options import (
+from experiment.options import (
     ACTIVATIONS,
     OPTIMIZERS,
     in_words,
@@ -22,7 +22,7 @@ from common.options import (
 
 def parse(script, *argv):
     """A script's own options, as its main() would see them."""
-    from common import options
+    from experiment import options
 
     module = importlib.import_module(script)
     return options.parse(
@@ -46,7 +46,7 @@ def test_every_recipe_can_be_chosen_and_overridden(script):
 
 def parse_recipe(recipe, *argv):
     """The options of mnist_dense when it also has this recipe, named Mine."""
-    from common import options
+    from experiment import options
 
     module = importlib.import_module("mnist_dense")
     recipes = module.RECIPES | {"Mine": {"about": "a test's own"} | recipe}
@@ -220,7 +220,7 @@ def test_the_activations_are_those_of_keras():
 
 
 def test_keras_has_every_optimizer():
-    from common.training_keras import make_optimizer
+    from experiment.train.keras_loop import make_optimizer
 
     for name, rate in OPTIMIZERS.items():
         args = argparse.Namespace(optimizer=name, learning_rate=rate, schedule="constant")

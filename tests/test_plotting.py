@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from test_runs import row
 
-from common import plotting
-from common.explain import calibrate
-from common.runs import History
-from common.training import Schedule
+from common.plotting import curves as plotting
+from common.plotting.calibration import calibrate
+from experiment.runs.folder import History
+from experiment.train.training import Schedule
 
 
 def history(accuracies, validation=True):

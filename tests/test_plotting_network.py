@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from common import plotting_network
+from common.plotting import network as plotting_network
 
 NAMES = tuple("0123456789")
 

@@ -10,12 +10,12 @@ from conftest import REPOSITORY, run_script
 from PIL import Image
 from scipy import ndimage
 
-from common.ink import NothingFoundError, otsu, smooth_surface
-from common.mnist_form import read_digits, read_garment, stroke_width, thickened
-from common.options import UserError
-from common.pictures import LONGEST_SIDE, read_picture
-from common.rendered import render
-from common.saved import read_run
+from common.data.synthetic import render
+from common.errors import UserError
+from experiment.runs.saved import read_run
+from tools.handwriting.form import read_digits, read_garment, stroke_width, thickened
+from tools.handwriting.ink import NothingFoundError, otsu, smooth_surface
+from tools.handwriting.pictures import LONGEST_SIDE, read_picture
 from tools.predict import figure_name, main
 
 ALIKE = 0.8  # two different digits are below 0.7

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import pytest
 from conftest import assert_same_state, only_backend, run_script, start_script, wait_for
 
-from common.processes import ADDRESS, PROCESS, PROCESSES
+from experiment.backend.processes import ADDRESS, PROCESS, PROCESSES
 
 needs_jax = pytest.mark.skipif(
     not find_spec("jax") or sys.version_info < (3, 11),

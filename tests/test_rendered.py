@@ -9,12 +9,12 @@ from conftest import REPOSITORY
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
-from common.rendered import render
+from common.data.synthetic import render
 
 CPU_SECONDS = 20  # Ten times what it takes, for slower machines.
 CHILD = """
 import hashlib, sys, warnings
-from common import rendered
+from common.data import synthetic as rendered
 assert "matplotlib" not in sys.modules
 import matplotlib.ft2font, matplotlib.path  # whose own warnings are not ours
 warnings.simplefilter("error")

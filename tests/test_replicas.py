@@ -9,10 +9,10 @@ import pytest
 from conftest import REPOSITORY, assert_same_state, only_backend, run_script
 from test_runs import dataset
 
-from common.device import NUMPY_DEVICE, Device, count_devices
-from common.options import UserError
-from common.runs import read_history
-from common.training import Batches
+from common.errors import UserError
+from experiment.backend.device import NUMPY_DEVICE, Device, count_devices
+from experiment.runs.folder import read_history
+from experiment.train.training import Batches
 
 # Steps so short that a difference of rounding stays one. With longer ones it grows, where it
 # decides which pixel of a pooling is the largest, or whether a ReLU lets a value through.
@@ -89,7 +89,7 @@ def test_devices_are_counted():
 
 def test_a_processor_in_use_is_not_divided():
     code = (
-        "from common.device import prepare; from common.options import one_line_errors\n"
+        "from common.errors import one_line_errors\nfrom experiment.backend.device import prepare\n"
         "import tensorflow as tf; tf.zeros(3) + 1\n"
         "with one_line_errors(): prepare(devices=2)"
     )

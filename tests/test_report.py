@@ -6,8 +6,8 @@ from sklearn.metrics import confusion_matrix as reference_confusion_matrix
 from sklearn.metrics import log_loss, precision_recall_fscore_support
 from test_runs import DEVICE, dataset, options, row
 
-from common.options import Interrupted, UserError
-from common.report import (
+from common.errors import Interrupted, UserError
+from experiment.report import (
     count_confusions,
     cross_entropy,
     final_measurements,
@@ -16,7 +16,7 @@ from common.report import (
     per_class_metrics,
     report,
 )
-from common.runs import MARKER, Experiment, History
+from experiment.runs.folder import MARKER, Experiment, History
 
 # Options that the end of a run reads.
 TRAINING = {"show": False, "dropout": 0, "epochs": 8, "schedule": "cosine", "learning_rate": 0.004}

@@ -18,11 +18,12 @@ from test_runs import DEVICE, dataset, options, row
 from test_training import ENGINES, make_network, make_run, small  # noqa: F401
 
 import mnist_dense
-from common.checkpoints import checkpoint_paths, load_checkpoint, save_checkpoint
-from common.options import UserError, parse
-from common.runs import MARKER, Experiment, History, read_history
-from common.storage import lock
-from common.training import train
+from common.errors import UserError
+from common.files import lock
+from experiment.options import parse
+from experiment.runs.checkpoints import checkpoint_paths, load_checkpoint, save_checkpoint
+from experiment.runs.folder import MARKER, Experiment, History, read_history
+from experiment.train.training import train
 
 STATE = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7)]
 

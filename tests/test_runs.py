@@ -2,23 +2,23 @@ import argparse
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from common.data import Dataset
-from common.device import Device
-from common.options import Interrupted, UserError
-from common.runs import (
+from common.data.load import Dataset
+from common.errors import Interrupted, UserError
+from common.files import create_folder, write_atomically
+from experiment.backend.device import Device
+from experiment.runs.folder import (
     MARKER,
     Experiment,
     History,
     Run,
     read_history,
 )
-from common.storage import create_folder, write_atomically
 
 DEVICE = Device("CPU, 2 cores", "there is nothing else", "tensorflow")
 
@@ -37,7 +37,7 @@ def options(folder, **changes):
         "repeats": 1,
         "quiet": True,
         "command_line": ["mnist_dense.py"],
-        "started": datetime(2026, 11, 21, 9, 30, 0, tzinfo=timezone.utc),
+        "started": datetime(2026, 11, 21, 9, 30, 0, tzinfo=UTC),
         "hidden": (32, 16),
         "label_smoothing": 0,
     }

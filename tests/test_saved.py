@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import run_script
 
-from common.options import UserError
-from common.saved import find_run, read_run, run_folders
-from common.storage import read_arrays, read_json
+from common.errors import UserError
+from common.files import read_arrays, read_json
+from experiment.runs.saved import find_run, read_run, run_folders
 
 QUICK = "--data rendered --engine numpy --epochs 2 --images 300 --hidden 16 --quiet".split()
 

@@ -13,8 +13,8 @@ import keras
 import pytest
 from conftest import REPOSITORY, SCRIPTS, needs_real_data, only_run, run_script
 
-from common.data import load
-from common.runs import MARKER
+from common.data.load import load
+from experiment.runs.folder import MARKER
 
 # One epoch over the rendered images: enough to pass through all of a script.
 SHORT = ("--data", "rendered", "--epochs", "1")
@@ -36,7 +36,8 @@ def test_a_run_leaves_a_whole_folder_wherever_it_is_started(script, tmp_path):
     """From another folder, in a path with spaces and other letters, without a home or a screen."""
     elsewhere = tmp_path / "Übung mit Bildern"
     repository = elsewhere / "repo"
-    shutil.copytree(REPOSITORY / "common", repository / "common")
+    for package in ("common", "experiment"):
+        shutil.copytree(REPOSITORY / package, repository / package)
     shutil.copy(REPOSITORY / f"{script}.py", repository)
     hidden = ("HOME", "USERPROFILE", "DISPLAY", "WAYLAND_DISPLAY", "KERAS_HOME")
     environment = {key: value for key, value in os.environ.items() if key not in hidden}

@@ -14,11 +14,12 @@ import pytest
 from test_runs import DEVICE, dataset, options
 
 from common.augment import augment
-from common.dense_numpy import DenseNetwork, initial_parameters
-from common.dense_tensorflow import DenseNetwork as TensorFlowNetwork
-from common.device import set_seed
-from common.runs import History, Run, read_history
-from common.training import (
+from common.networks.dense_numpy import DenseNetwork, initial_parameters
+from common.networks.dense_tensorflow import DenseNetwork as TensorFlowNetwork
+from experiment.backend.device import set_seed
+from experiment.runs.folder import History, Run, read_history
+from experiment.train.keras_loop import make_loss, make_optimizer
+from experiment.train.training import (
     Batches,
     Recorder,
     Schedule,
@@ -26,7 +27,6 @@ from common.training import (
     stop_requests,
     train,
 )
-from common.training_keras import make_loss, make_optimizer
 
 COUNT = 300
 

@@ -1,1 +1,1 @@
-"""What people do after training; each is run as python -m tools.NAME."""
+"""What people do after training: python -m tools.NAME."""

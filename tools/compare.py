@@ -17,20 +17,13 @@ from statistics import mean, stdev
 import numpy as np
 from scipy.special import softmax
 
-from common.options import (
-    ToolParser,
-    UserError,
-    as_typed,
-    in_words,
-    one_line_errors,
-    suggestion,
-    whole_number,
-)
-from common.report import markdown_table
-from common.runs import NOT_COMPARED
-from common.saved import SavedRun, find_run, read_run, run_folders
-from common.significance import compare_networks, compare_seeds
-from common.storage import beside, create_folder, write_atomically
+from common.errors import UserError, one_line_errors, suggestion
+from common.files import beside, create_folder, write_atomically
+from experiment.options import ToolParser, as_typed, in_words, whole_number
+from experiment.report import markdown_table
+from experiment.runs.folder import NOT_COMPARED
+from experiment.runs.saved import SavedRun, find_run, read_run, run_folders
+from tools.comparison.significance import compare_networks, compare_seeds
 
 # What a config.json holds beside options. The seeds are told as those that gave a result.
 NO_OPTIONS = {*NOT_COMPARED, "seed", "cores", "platform", "versions", "git_commit"} | {
@@ -248,7 +241,9 @@ def draw(
     folder: Path,
 ) -> None:
     """Write comparison.png and, with the answers of two networks, disagreements.png."""
-    from common import comparison  # not at the top: --help need not wait for matplotlib
+    from tools.comparison import (
+        overlay as comparison,  # not at the top: --help need not wait for matplotlib
+    )
 
     scripts = ", ".join(dict.fromkeys(run.config["script"] for run in runs))
     title = f"{scripts} · {runs[0].config['title']}"

@@ -22,10 +22,11 @@ from statistics import median
 
 import numpy as np
 
-from common.device import quiet_stderr
-from common.explain import softmax
-from common.options import ToolParser, UserError, one_line_errors, one_of
-from common.saved import SavedRun, find_network
+from common.errors import UserError, one_line_errors
+from common.plotting.calibration import softmax
+from experiment.backend.device import quiet_stderr
+from experiment.options import ToolParser, one_of
+from experiment.runs.saved import SavedRun, find_network
 
 FILES = {"saved_model": "saved_model", "litert": "model.tflite", "onnx": "model.onnx"}
 FOR_ONNX = ("onnx", "tf2onnx", "onnxruntime")

@@ -6,8 +6,9 @@ Every run refreshes it at its end.
 import sys
 from collections.abc import Sequence
 
-from common.gallery import refresh
-from common.options import ToolParser, UserError, one_line_errors
+from common.errors import UserError, one_line_errors
+from experiment.gallery.page import refresh
+from experiment.options import ToolParser
 
 
 def main(argv: Sequence[str] = ()) -> None:

@@ -22,12 +22,13 @@ import numpy as np
 from scipy.special import softmax
 
 from common.augment import predict
-from common.files import ORIGINALS
-from common.mnist_form import Reading, read_digits, read_garment
-from common.options import ToolParser, UserError, one_line_errors
-from common.pictures import read_picture
-from common.saved import SavedRun, find_network
-from common.storage import beside
+from common.data.originals import ORIGINALS
+from common.errors import UserError, one_line_errors
+from common.files import beside
+from experiment.options import ToolParser
+from experiment.runs.saved import SavedRun, find_network
+from tools.handwriting.form import Reading, read_digits, read_garment
+from tools.handwriting.pictures import read_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -174,7 +175,7 @@ def draw(answer: Answer, class_names: Sequence[str]) -> Figure:
     from matplotlib.figure import Figure  # not at the top: --help need not wait for matplotlib
     from matplotlib.patches import Rectangle
 
-    from common.plotting import COLOURS
+    from common.plotting.curves import COLOURS
 
     reading = answer.reading
     count = 1 + len(reading.steps) + 3 * len(reading.found)

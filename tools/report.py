@@ -10,9 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.options import FIGURES, ToolParser, UserError, one_line_errors, one_of
-from common.saved import SavedRun, find_run, read_run
-from common.storage import read_json
+from common.errors import UserError, one_line_errors
+from common.files import read_json
+from experiment.options import FIGURES, ToolParser, one_of
+from experiment.runs.saved import SavedRun, find_run, read_run
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -36,7 +37,7 @@ def redraw(folder: Path, which: str) -> None:
     Raises UserError where there is no finished run. Without the images or the model the figures
     that need them are left out, with a warning.
     """
-    from common import figures  # not at the top: --help need not wait for matplotlib
+    from experiment import figures  # not at the top: --help need not wait for matplotlib
 
     runs = read_run(folder)
     dataset = None

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common.checkpoints import checkpoint_paths, read_checkpoint
-from common.device import GPU_FINDERS
-from common.options import REPOSITORY, ToolParser, UserError, as_typed, one_line_errors
-from common.resume import options_typed
-from common.runs import NOT_COMPARED
-from common.saved import SavedRun, find_run, read_run
-from common.storage import read_json
+from common.errors import UserError, one_line_errors
+from common.files import REPOSITORY, read_json
+from experiment.backend.device import GPU_FINDERS
+from experiment.options import ToolParser, as_typed
+from experiment.resume import options_typed
+from experiment.runs.checkpoints import checkpoint_paths, read_checkpoint
+from experiment.runs.folder import NOT_COMPARED
+from experiment.runs.saved import SavedRun, find_run, read_run
 
 # What changes no result. Of an option that is given twice, the last one counts.
 LEAST = ["--figures", "none", "--quiet"]

@@ -1,0 +1,1 @@
+"""MNIST and Fashion-MNIST as arrays, and synthetic stand-ins for them."""

@@ -1,0 +1,1 @@
+"""Networks that several scripts build, and the dense network from scratch."""

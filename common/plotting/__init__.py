@@ -1,0 +1,1 @@
+"""Arrays in, matplotlib figures out."""

@@ -1,0 +1,1 @@
+"""What happens around a training: options, devices, training, run folders, reports."""

@@ -1,0 +1,1 @@
+"""Where a network trains: device and precision, several devices, several machines."""

@@ -1,0 +1,1 @@
+"""results/index.html: one page that shows and compares all runs."""

@@ -1,0 +1,1 @@
+"""Training: batches, schedule, recorder, and the loop in Keras."""

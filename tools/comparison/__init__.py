@@ -1,0 +1,1 @@
+"""Saved runs compared: overlaid curves, significance."""

@@ -1,0 +1,1 @@
+"""From a picture of handwriting to the form of MNIST's images."""

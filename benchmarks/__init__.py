@@ -1,1 +1,1 @@
-"""Claims measured side by side: python -m benchmarks.NAME."""
+"""Claims measured side by side: `python -m benchmarks.NAME`."""

@@ -2,34 +2,21 @@
 
 Runs each system of the table with several seeds, and writes `published_results.md` and `.png` into
 the results folder: what was reported, what is measured, with which command, and how long it takes.
-A seed that has been measured is not run again, so that the whole can be stopped and continued.
+The runs are kept in `published_results/`.
 
     python -m benchmarks.published_results              # everything: about three hours on two cores
     python -m benchmarks.published_results B1 D1        # these rows alone
 """
 
-from __future__ import annotations
-
-import json
+from argparse import Namespace
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, median
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
-
-from benchmarks.repeated import measure, measured_folders, run
-from common.errors import one_line_errors
-from common.files import REPOSITORY, beside, write_atomically
-from common.plotting.curves import (
-    ACCURACY_TICKS,
-    TRAINING_COLOUR,
-    VALIDATION_COLOUR,
-    accuracy_of_error_decades,
-    error_decades,
-)
-from experiment.options import OneLineParser, whole_number
-from experiment.report import markdown_table
+from benchmarks import classical
+from benchmarks.runs import BenchmarkParser, empty_figure, percent, run_recipe
+from common.files import read_json
+from experiment.values import one_of
 
 
 @dataclass(frozen=True)
@@ -40,218 +27,129 @@ class Row:
     system: str
     command: str
     reported: str = "-"  # in words
-    share: float | None = None  # the reported accuracy that the measured one is held against
-    measure: str = "test_accuracy"
+    goal: float | None = None  # the reported accuracy, which the measured one is to reach
+    metric: str = "test_accuracy"
     member: str = ""  # which run of a sweep, or which of the classical methods
     success: bool = True  # False: a reported failure, which is not to be outdone
 
 
-DENSE, CNN, FASHION = "mnist_dense.py", "mnist_cnn.py", "fashion_cnn_augment.py"
-CLASSICAL = "benchmarks/classical.py"
+DENSE, CNN = "mnist_dense.py --recipe", "mnist_cnn.py --recipe"
 VALIDATION = "validation_accuracy"
+GENERATOR = "fashion_cnn_augment.py --recipe image_data_generator"
+CLASSICAL = "-m benchmarks.classical"
+ACTIVATIONS, DEPTH, BATCHES = f"{DENSE} activations", f"{CNN} depth", f"{DENSE} batch_sizes"
+SIZES = f"{DENSE} from_scratch_sizes"
+# What was reported of the systems in the rows of these names.
+B1 = "92 % validation, 92.7 % training"
+E1 = "12.63 % test, loss 2.3577"
+E2 = "92.06 % test, loss 0.2843"
 ROWS = (
-    Row("A1", "dense, ReLU", f"{DENSE} --recipe activations", member="activation-relu"),
-    Row("A1", "dense, tanh", f"{DENSE} --recipe activations", member="activation-tanh"),
-    Row("A1", "dense, sigmoid", f"{DENSE} --recipe activations", member="activation-sigmoid"),
-    Row("A2", "CNN", f"{CNN} --recipe pooled", "above 99 %", 0.99),
+    Row("A1", "dense, ReLU", ACTIVATIONS, member="activation-relu"),
+    Row("A1", "dense, tanh", ACTIVATIONS, member="activation-tanh"),
+    Row("A1", "dense, sigmoid", ACTIVATIONS, member="activation-sigmoid"),
+    Row("A2", "CNN", f"{CNN} pooled", "above 99 %", 0.99),
+    Row("A3", "Fashion CNN, ImageDataGenerator", GENERATOR, "above 90 %", 0.90),
+    *(Row("A4", f"CNN, depth {n}", DEPTH, member=f"blocks-{n}") for n in (1, 2, 3, 4)),
+    Row("A5", "CNN, default", f"{CNN} default", "CNN superior"),
+    Row("A5", "RBF SVM (C 10)", CLASSICAL, member="RBF SVM (C 10)"),
+    Row("A5", "PCA (50), k-nearest neighbours", CLASSICAL, member="PCA (50), k-nearest neighbours"),
+    Row("A5", "k-nearest neighbours (k 3)", CLASSICAL, member="k-nearest neighbours (k 3)"),
+    Row("A5", "linear SVM (C 0.1)", CLASSICAL, member="linear SVM (C 0.1)"),
+    Row("B1", "NumPy, 256-128-64 hidden", f"{DENSE} from_scratch", B1, 0.92, VALIDATION),
+    Row("B2", "NumPy, 32 hidden", SIZES, "83 % validation", 0.83, VALIDATION, "hidden-32"),
     Row(
-        "A3",
-        "Fashion CNN, ImageDataGenerator",
-        f"{FASHION} --recipe image_data_generator",
-        "above 90 %",
-        0.90,
+        "B2", "NumPy, 128-32 hidden", SIZES, "90.3 % validation", 0.903, VALIDATION, "hidden-128,32"
     ),
-    Row("A4", "CNN, 1 convolution", f"{CNN} --recipe depth", member="blocks-1"),
-    Row("A4", "CNN, 2 convolutions", f"{CNN} --recipe depth", member="blocks-2"),
-    Row("A4", "CNN, 3 convolutions", f"{CNN} --recipe depth", member="blocks-3"),
-    Row("A4", "CNN, 4 convolutions", f"{CNN} --recipe depth", member="blocks-4"),
-    Row("A5", "CNN, default", f"{CNN} --recipe default", "CNN superior"),
-    *(
-        Row("A5", method.replace(" and", ","), CLASSICAL, member=method)
-        for method in (
-            "RBF SVM (C 10)",
-            "PCA (50) and k-nearest neighbours",
-            "k-nearest neighbours (k 3)",
-            "linear SVM (C 0.1)",
-        )
-    ),
-    Row(
-        "B1",
-        "NumPy, 256-128-64 hidden",
-        f"{DENSE} --recipe from_scratch",
-        "92 % validation, 92.7 % training",
-        0.92,
-        VALIDATION,
-    ),
-    Row(
-        "B2",
-        "NumPy, 32 hidden",
-        f"{DENSE} --recipe from_scratch_sizes",
-        "83 % validation",
-        0.83,
-        VALIDATION,
-        "hidden-32",
-    ),
-    Row(
-        "B2",
-        "NumPy, 128-32 hidden",
-        f"{DENSE} --recipe from_scratch_sizes",
-        "90.3 % validation",
-        0.903,
-        VALIDATION,
-        "hidden-128,32",
-    ),
-    Row(
-        "B2",
-        "NumPy, 128 hidden",
-        f"{DENSE} --recipe from_scratch_sizes",
-        "90.7 % validation",
-        0.907,
-        VALIDATION,
-        "hidden-128",
-    ),
-    Row(
-        "C1",
-        "CNN, pixels not scaled",
-        f"{CNN} --recipe unscaled",
-        "98.15 % test, 99.51 % training",
-        0.9815,
-    ),
-    Row(
-        "D1",
-        "low-level TensorFlow",
-        f"{DENSE} --recipe low_level",
-        "90.2 % test, 92.1 % training",
-        0.902,
-    ),
-    Row(
-        "E1",
-        "dense, batch 128",
-        f"{DENSE} --recipe batch_sizes",
-        "12.63 % test, loss 2.3577",
-        0.1263,
-        member="batch-size-128",
-        success=False,
-    ),
-    Row(
-        "E2",
-        "dense, batch 2048",
-        f"{DENSE} --recipe batch_sizes",
-        "92.06 % test, loss 0.2843",
-        0.9206,
-        member="batch-size-2048",
-    ),
-    Row("E3", "CNN", f"{CNN} --recipe pooled_three", "99.36 % test, loss 0.0219", 0.9936),
+    Row("B2", "NumPy, 128 hidden", SIZES, "90.7 % validation", 0.907, VALIDATION, "hidden-128"),
+    Row("C1", "CNN, unscaled pixels", f"{CNN} unscaled", "98.15 % test, 99.51 % training", 0.9815),
+    Row("D1", "low-level TensorFlow", f"{DENSE} low_level", "90.2 % test, 92.1 % training", 0.902),
+    Row("E1", "dense, batch 128", BATCHES, E1, 0.1263, member="batch-size-128", success=False),
+    Row("E2", "dense, batch 2048", BATCHES, E2, 0.9206, member="batch-size-2048"),
+    Row("E3", "CNN", f"{CNN} pooled_three", "99.36 % test, loss 0.0219", 0.9936),
 )
 
 
 def main() -> None:
     """Measure what the command line names, and write table and figure."""
-    parser = OneLineParser(description=__doc__.partition("\n")[0])
     known = list(dict.fromkeys(row.id for row in ROWS))
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which to run: {', '.join(known)}")
-    parser.add_argument("--seeds", type=whole_number(1, 100), default=5, metavar="N")
-    parser.add_argument("--results-dir", type=Path, default=REPOSITORY / "results")
-    args = parser.parse_args()
-    if unknown := set(args.rows) - set(known):
-        parser.error(f"no row {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    with one_line_errors():
+    parser = BenchmarkParser("published_results", __doc__, seeds=5)
+    kind, which = one_of("row", known), f"which to measure: {', '.join(known)}"
+    parser.add_argument("rows", nargs="*", type=kind, metavar="ROW", help=which)
+    with parser.results(rows, draw) as results:
+        args = results.args
         commands = dict.fromkeys(row.command for row in ROWS if row.id in (args.rows or known))
-        # Seed by seed, so that the whole table is there early and gets firmer with time.
-        for seed in range(1, args.seeds + 1):
-            for command in commands:
-                if command != CLASSICAL:
-                    measure(command, seed, args.results_dir / "published_results")
-                elif seed == 1:  # these methods draw no random numbers, or hardly any
-                    run([CLASSICAL, "--results-dir", args.results_dir])
-                write_table(args.results_dir)
-        print((args.results_dir / "published_results.md").read_text(encoding="utf-8"))
+        for command, seed in results.missing(commands, range(1, args.seeds + 1)):
+            if command != CLASSICAL:
+                folder = args.results_dir / "published_results"
+                results.keep(command, seed, run_recipe(command, seed, folder))
+            elif seed == 1:  # these methods draw no random numbers, or hardly any
+                results.keep(command, seed, measure_classical(args))
 
 
-def metrics_of(row: Row, results: Path) -> list[dict]:
-    """The metrics of each seed that is there."""
-    if row.command == CLASSICAL:
-        return measured_classical(row.member, results)
-    return [
-        json.loads((folder / row.member / "metrics.json").read_text(encoding="utf-8"))
-        for folder in measured_folders(row.command, results / "published_results")
-    ]
+def measure_classical(args: Namespace) -> list[dict]:
+    """What each classical method reaches on MNIST, as its `member`."""
+    fresh = ["--fresh"] if args.fresh else []
+    classical.main(["--results-dir", str(args.results_dir), *fresh])
+    measured = read_json(args.results_dir / "classical.json")["measured"]["mnist"]
+    return [{"member": method} | result for method, result in measured.items()]
 
 
-def measured_classical(method: str, results: Path) -> list[dict]:
-    """The metrics of one of the classical methods on MNIST, if it has been measured."""
-    path = results / "classical.json"
-    lines = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    absent = dict.fromkeys(("test_loss", "training_accuracy", VALIDATION))
-    return [
-        {"test_accuracy": line["test_accuracy"], "seconds": {"training": line["fit_seconds"]}}
-        | absent
-        for line in lines
-        if line["dataset"] == "MNIST" and line["method"] == method
-    ]
+def metrics_of(row: Row, measured: dict[str, dict]) -> list[dict]:
+    """The numbers of each seed that has been measured."""
+    seeds = measured.get(row.command, {}).values()
+    return [run for seed in seeds for run in seed if row.member in ("", run["member"])]
 
 
-def write_table(results: Path) -> None:
-    """Write published_results.md and .png from the runs that are there."""
-    lines = [(row, metrics_of(row, results)) for row in ROWS]
-    table = markdown_table([table_line(row, metrics) for row, metrics in lines])
-    write_atomically(results / "published_results.md", f"{table}\n".encode())
-    with beside(results / "published_results.png") as partial:
-        draw([(row, metrics) for row, metrics in lines if metrics]).savefig(partial, dpi=100)
+def rows(measured: dict[str, dict]) -> Iterator[dict[str, str]]:
+    """A row of the table for each published result, and what the seeds measured here."""
+    names = "test_accuracy test_loss training_accuracy validation_accuracy".split()
+    for row in ROWS:
+        metrics = metrics_of(row, measured)
+        values = {
+            name: [run[name] for run in metrics if run.get(name) is not None]
+            for name in (*names, "training_seconds", "fit_seconds")
+        }
+        losses, seconds = values["test_loss"], values["training_seconds"] + values["fit_seconds"]
+        reached = "-"
+        if row.goal is not None and row.success and metrics:
+            reached = "yes" if mean(values[row.metric]) >= row.goal else "**no**"
+        yield {
+            "": row.id,
+            "system": row.system,
+            "reported": row.reported,
+            "test": percent(values["test_accuracy"]),
+            "loss": f"{mean(losses):.4f}" if losses else "-",
+            "validation": percent(values[VALIDATION]),
+            "training": percent(values["training_accuracy"]),
+            "reached": reached,
+            "seeds": str(len(metrics)),
+            "training time": f"{median(seconds):.0f} s" if seconds else "-",
+            "command": f"`python {row.command}`",
+        }
 
 
-def table_line(row: Row, metrics: list[dict]) -> dict[str, str]:
-    """A row of the table, in words."""
-
-    def share(name: str) -> str:
-        values = [100 * of_seed[name] for of_seed in metrics if of_seed[name] is not None]
-        if not values:
-            return "-"
-        spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
-        return f"{mean(values):.2f}{spread} %"
-
-    reached = "-"
-    if row.share is not None and row.success and metrics:
-        reached = "yes" if mean(m[row.measure] for m in metrics) >= row.share else "**no**"
-    seconds = [of_seed["seconds"]["training"] for of_seed in metrics]
-    losses = [m["test_loss"] for m in metrics if m["test_loss"] is not None]
-    return {
-        "": row.id,
-        "system": row.system,
-        "reported": row.reported,
-        "test": share("test_accuracy"),
-        "loss": f"{mean(losses):.4f}" if losses else "-",
-        "validation": share("validation_accuracy"),
-        "training": share("training_accuracy"),
-        "reached": reached,
-        "seeds": str(len(metrics)),
-        "training time": f"{median(seconds):.0f} s" if seconds else "-",
-        "command": f"`python {row.command}`",
-    }
-
-
-def draw(lines: list[tuple[Row, list[dict]]]) -> Figure:
+def draw(measured: dict[str, dict]):
     """Reported accuracies as open diamonds beside those of the measured seeds."""
-    figure = Figure(figsize=(10, 1.6 + 0.33 * len(lines)), layout="constrained")
-    axes = figure.subplots()
+    lines = [(row, metrics) for row in ROWS if (metrics := metrics_of(row, measured))]
+    figure, (axes,), colours = empty_figure(10, 1.6 + 0.33 * len(lines))
+    ours = {"color": colours[0], "ls": ""}
+    theirs = {"marker": "D", "mfc": "none", "mec": colours[4], "mew": 2, "ms": 9, "ls": ""}
     for place, (row, metrics) in enumerate(lines):
-        values = [of_seed[row.measure] for of_seed in metrics]
-        axes.plot(values, [place] * len(values), "o", color=VALIDATION_COLOUR, alpha=0.5, ms=5)
-        axes.plot(mean(values), place, "|", color=VALIDATION_COLOUR, ms=16, mew=2)
-        if row.share is not None:
-            axes.plot(row.share, place, "D", mfc="none", mec=TRAINING_COLOUR, mew=2, ms=9)
-    axes.plot([], [], "o", color=VALIDATION_COLOUR, alpha=0.5, label="measured, each seed")
-    axes.plot([], [], "|", color=VALIDATION_COLOUR, ms=14, mew=2, ls="", label="their mean")
-    axes.plot([], [], "D", mfc="none", mec=TRAINING_COLOUR, mew=2, ls="", label="reported")
+        values = [seed[row.metric] for seed in metrics]
+        axes.plot(values, [place] * len(values), marker="o", alpha=0.5, ms=5, **ours)
+        axes.plot(mean(values), place, marker="|", ms=16, mew=2, **ours)
+        if row.goal is not None:
+            axes.plot(row.goal, place, **theirs)
+    axes.plot([], [], marker="o", alpha=0.5, label="measured, each seed", **ours)
+    axes.plot([], [], marker="|", ms=14, mew=2, label="mean of the seeds", **ours)
+    axes.plot([], [], label="reported", **theirs)
     axes.legend(loc="upper left")
     axes.set_yticks(range(len(lines)), [f"{row.system}   {row.id}" for row, _ in lines])
     axes.set_ylim(len(lines) - 0.5, -0.5)
-    axes.set_xscale("function", functions=(error_decades, accuracy_of_error_decades))
+    axes.set_xscale("accuracy")
     axes.set_xlim(0, 0.9975)
-    axes.set_xticks([tick for tick in ACCURACY_TICKS if tick < 0.9975])
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    axes.set_xticks([0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995])
     axes.set_xlabel("accuracy: validation for B1 and B2, test for the others")
-    axes.grid(alpha=0.3)
     return figure
 
 

@@ -1,71 +1,27 @@
-"""Random variations of training images, a whole batch at a time.
+"""Random variations of training images, a whole batch at a time, in NumPy on raw pixels.
 
-NumPy on raw pixels: the same on every Keras backend, repeatable from a generator's seed, and
-cheap enough to hide behind the training step.
+The same on every Keras backend, repeatable from a seed, and faster than the training step.
 """
 
-from __future__ import annotations
-
-from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
 from common.errors import UserError
-from experiment.options import number, whole_number
 
 Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
-# The options that say how `augment` varies images.
-OPTIONS = {
-    "flip": {
-        "action": BooleanOptionalAction,
-        "help": "mirror half of the images left to right (%(default)s)",
-    },
-    "shift": {
-        "type": whole_number(0, 14),
-        "metavar": "PIXELS",
-        "help": "move training images by up to so many pixels (%(default)s)",
-    },
-    "rotation": {
-        "type": number(0, below=181),
-        "metavar": "DEGREES",
-        "help": "turn by up to so many degrees (%(default)s)",
-    },
-    "zoom": {
-        "type": number(0, below=1),
-        "metavar": "SHARE",
-        "help": "enlarge or shrink by up to this share (%(default)s)",
-    },
-    "elastic": {
-        "type": number(0, below=14),
-        "metavar": "PIXELS",
-        "help": "bend, so that pixels move by about so many pixels (%(default)s)",
-    },
-    "erase": {
-        "type": whole_number(0, 28),
-        "metavar": "PIXELS",
-        "help": "black out a square of this side in half of the images (%(default)s)",
-    },
-}
+VARIATIONS = ("flip", "shift", "rotation", "zoom", "elastic", "erase")
 
 
-def add_augmentation_options(add: Callable, *names: str) -> None:
-    """Add the options of these variations; the recipes hold their defaults."""
-    for name in names:
-        add(f"--{name}", **OPTIONS[name])
-
-
-def strengths(args: Namespace) -> dict:
-    """How strong each variation is that the options ask for."""
-    return {name: vars(args)[name] for name in OPTIONS if vars(args).get(name)}
-
-
-def choose_augmentation(args: Namespace) -> Augmentation | None:
-    """What varies each batch of training images as the options say, or None."""
-    chosen = strengths(args)
-    return partial(augment, **chosen) if chosen else None
+def choose_augmentation(options: dict) -> Augmentation | None:
+    """What the options ask for: strengths of `VARIATIONS`, `augmenter` numpy, keras or none."""
+    strengths = {name: options[name] for name in VARIATIONS if options.get(name)}
+    augmenter = options.get("augmenter", "numpy")
+    if not strengths or augmenter == "none":
+        return None
+    return keras_generator(**strengths) if augmenter == "keras" else partial(augment, **strengths)
 
 
 def augment(
@@ -79,18 +35,12 @@ def augment(
     elastic: float = 0,
     erase: int = 0,
 ) -> np.ndarray:
-    """A varied copy of `images`, uint8 (n, height, width); every image gets its own variation.
+    """A randomly varied copy of `images`, uint8 (n, height, width), each in its own way.
 
-    flip: mirror half of the images left to right
-    shift: move by up to so many whole pixels, vertically and horizontally
-    rotation: turn by up to so many degrees
-    zoom: enlarge or shrink by up to this share, 0.1 for 10 %
-    elastic: bend, by moving every pixel a little differently from its neighbours: in each direction
-        by so many pixels as standard deviation (https://doi.org/10.1109/ICDAR.2003.1227801)
-    erase: black out a square of so many pixels in half of the images (random erasing, or cutout:
-        https://arxiv.org/abs/1708.04552)
-
-    What moves in from outside is black.
+    Half of the images are flipped left to right; each is shifted by up to so many whole pixels,
+    rotated by up to so many degrees and zoomed by up to a fraction. elastic: standard deviation in
+    pixels of an elastic distortion (https://doi.org/10.1109/ICDAR.2003.1227801). erase: side of a
+    black square in half of the images (https://arxiv.org/abs/1708.04552). Outside, all is black.
     """
     images = images.copy()
     count, height, width = images.shape
@@ -113,55 +63,43 @@ def augment(
     return images
 
 
-def keras_generator(
-    *,
-    flip: bool = False,
-    shift: int = 0,
-    rotation: float = 0,
-    zoom: float = 0,
-    **unknown: float,
-) -> Augmentation:
-    """The same variations, but for two, by Keras's `ImageDataGenerator`, an image at a time.
+def keras_generator(*, flip=False, shift=0, rotation=0.0, zoom=0.0, **unknown) -> Augmentation:
+    """The same variations by Keras's `ImageDataGenerator`, one image at a time.
 
-    Deprecated and slow, but what most tutorials use; only Keras's TensorFlow backend has it.
-    Raises UserError where it is missing, and for `erase` and `elastic`.
+    Deprecated and slow, but in most tutorials. UserError for others, and without TensorFlow.
     """
     for name in unknown:
-        raise UserError(f"ImageDataGenerator cannot do --{name}: use --augmenter numpy")
+        raise UserError(f"ImageDataGenerator has no {name}: --{name} 0, or --augmenter numpy", 2)
     try:
         from tensorflow.keras.preprocessing.image import ImageDataGenerator
     except ImportError as error:
         raise UserError(f"--augmenter keras needs TensorFlow: {error}") from error
+    pixels = list(range(-shift, shift + 1))  # from a list, the generator draws whole pixels
     generator = ImageDataGenerator(
         horizontal_flip=flip,
-        # A whole number of pixels is the range that the generator draws whole numbers from.
-        height_shift_range=list(range(-shift, shift + 1)),
-        width_shift_range=list(range(-shift, shift + 1)),
+        height_shift_range=pixels,
+        width_shift_range=pixels,
         rotation_range=rotation,
         zoom_range=zoom,
         fill_mode="constant",
     )
 
     def vary(images: np.ndarray, numbers: np.random.Generator) -> np.ndarray:
-        seeds = numbers.integers(0, 2**31, len(images))
-        varied = [
-            generator.random_transform(image[..., None], int(seed))[..., 0]
-            for image, seed in zip(images, seeds, strict=True)
-        ]
-        return np.rint(varied).astype(np.uint8)
+        seeds = numbers.integers(0, 2**31, len(images)).tolist()
+        varied = list(map(generator.random_transform, images[..., None], seeds))
+        return np.rint(varied)[..., 0].astype(np.uint8)
 
     return vary
 
 
 def predict(model, images: np.ndarray, test_flip: bool = False) -> np.ndarray:
-    """The logits (n, 10) that a model gives images uint8 (n, 28, 28).
+    """Logits (n, 10) of images, uint8 (n, 28, 28).
 
-    With `test_flip`, the mean of those of each image and of its mirror image: augmentation at test
-    time (https://arxiv.org/abs/1409.1556, section 3.2).
+    `test_flip`: averaged with those of the mirror images (https://arxiv.org/abs/1409.1556, 3.2).
     """
     logits = model.predict(images, batch_size=1000, verbose=0)
     if test_flip:
-        mirrored = np.ascontiguousarray(images[:, :, ::-1])  # PyTorch reads none backwards
+        mirrored = np.ascontiguousarray(images[:, :, ::-1])  # PyTorch takes no negative strides
         logits = (logits + model.predict(mirrored, batch_size=1000, verbose=0)) / 2
     return logits
 
@@ -169,10 +107,9 @@ def predict(model, images: np.ndarray, test_flip: bool = False) -> np.ndarray:
 def augmentation_examples(
     images: np.ndarray, labels: np.ndarray, augmentation: Augmentation, seed: int, copies: int = 7
 ) -> dict[str, np.ndarray]:
-    """The first image of each class that there is, and varied copies of it.
+    """The first image of each class, and augmented copies of it, under these names:
 
-    `originals` is uint8 (classes, height, width), `varied` uint8 (classes, copies, height, width),
-    and `labels` says of which classes.
+    originals, uint8 (n, 28, 28); varied, uint8 (n, copies, 28, 28); labels, (n,).
     """
     classes, firsts = np.unique(labels, return_index=True)
     originals = images[firsts]
@@ -181,23 +118,14 @@ def augmentation_examples(
     return {"originals": originals, "varied": np.stack(varied, axis=1), "labels": classes}
 
 
-def warp(
-    images: np.ndarray,
-    generator: np.random.Generator,
-    rotation: float = 0,
-    zoom: float = 0,
-    elastic: float = 0,
-) -> np.ndarray:
-    """`images`, uint8 (n, height, width), turned and scaled about their centres, and bent.
-
-    `rotation`, `zoom` and `elastic` are those of `augment`. Interpolation is bilinear.
-    """
+def warp(images, generator, rotation=0.0, zoom=0.0, elastic=0.0) -> np.ndarray:
+    """Rotation, zoom and elastic distortion, as in `augment`, in one bilinear interpolation."""
     count, height, width = images.shape
     angle = np.deg2rad(generator.uniform(-rotation, rotation, (count, 1, 1)))
     scale = 1 / generator.uniform(1 - zoom, 1 + zoom, (count, 1, 1))
     cosine, sine = np.float32(scale * np.cos(angle)), np.float32(scale * np.sin(angle))
 
-    # For every pixel of the result, the place in the original that it is taken from ...
+    # For each output pixel, the position in the original that it is taken from ...
     y = np.arange(height, dtype=np.float32)[:, None] - (height - 1) / 2
     x = np.arange(width, dtype=np.float32) - (width - 1) / 2
     source_y = cosine * y - sine * x + (height - 1) / 2
@@ -206,7 +134,7 @@ def warp(
         source_y += elastic * smooth_noise(generator, images.shape)
         source_x += elastic * smooth_noise(generator, images.shape)
 
-    # ... which lies between four pixels. A black frame of two serves all that lie outside.
+    # ... between four pixels. A black frame of two pixels stands for all outside.
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
     source_y = np.clip(source_y + 2, 0, height + 2)
     source_x = np.clip(source_x + 2, 0, width + 2)
@@ -217,7 +145,7 @@ def warp(
     corner = image + top * frame + left
 
     def across(corner: np.ndarray) -> np.ndarray:
-        """Between the pixels at `corner` and to its right."""
+        """Interpolate between the pixels at `corner` and to the right of it."""
         here = padded.take(corner).astype(np.float32)
         return here + right * (padded.take(corner + 1) - here)
 
@@ -225,15 +153,12 @@ def warp(
     return np.rint(above + down * (across(corner + frame) - above)).astype(np.uint8)
 
 
-def smooth_noise(
-    generator: np.random.Generator, shape: tuple[int, int, int], width: float = 4
-) -> np.ndarray:
-    """Noise, float32 of `shape`, of mean 0 and variance 1, that differs little over `width` pixels.
+def smooth_noise(generator: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Smooth noise of mean 0 and variance 1: float32 of `shape` (n, height, width).
 
-    Every value is a sum over normal numbers `width` pixels apart, weighted by a Gaussian of that
-    standard deviation, which is nearly the same as blurring a number for each pixel, and cheaper.
+    Normal numbers on a grid of 4 pixels, interpolated: cheaper than blurring one number a pixel.
     """
-    count, *sides = shape
+    (count, *sides), width = shape, 4
     bases = []
     for side in sides:
         centres = np.arange(-width, side + 2 * width, width)

@@ -1,7 +1,5 @@
 """Errors for people: one clear line and an exit status, without a traceback."""
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import sys
@@ -9,10 +7,7 @@ from collections.abc import Iterator, Sequence
 
 
 class UserError(Exception):
-    """Something a person can mend: its text is one line that says what is wrong and what to do.
-
-    `status` is the exit status: 2 for options that do not go together, 1 for the rest.
-    """
+    """What is wrong and what to do, in one line; exit status 2 for wrong options, else 1."""
 
     def __init__(self, text: str, status: int = 1) -> None:
         super().__init__(text)
@@ -20,10 +15,7 @@ class UserError(Exception):
 
 
 class Interrupted(Exception):
-    """A person or the system asked the run to stop, and what there was has been saved.
-
-    `status` is the exit status that shells expect: 128 + the signal's number (130 for Ctrl-C).
-    """
+    """A run was stopped, all of it saved; exit status 128 + the signal's number, as in shells."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"stopped, exit status {status}")
@@ -32,13 +24,9 @@ class Interrupted(Exception):
 
 @contextlib.contextmanager
 def one_line_errors(debug: bool = False) -> Iterator[None]:
-    """Turn the errors a person can mend into one line on stderr and an exit status.
-
-    1 for errors (2 for wrong options), 130 for Ctrl-C, 143 for SIGTERM. With `debug` errors keep
-    their traceback.
-    """
+    """Turn UserError and OSError into one line on stderr and an exit status, unless `debug`."""
     for stream in (sys.stdout, sys.stderr):
-        # A console that cannot show a letter of a path should show a '?', not stop the run.
+        # A console that cannot show a letter of a path shows a '?' instead of stopping the run.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
@@ -46,7 +34,7 @@ def one_line_errors(debug: bool = False) -> Iterator[None]:
     except Interrupted as stop:
         sys.exit(stop.status)
     except KeyboardInterrupt:
-        print("stopped at once; what was not saved by then is lost", file=sys.stderr)
+        print("stopped at once; unsaved work is lost", file=sys.stderr)
         sys.exit(130)
     except (UserError, OSError) as error:
         if debug:

@@ -1,198 +1,148 @@
-"""Which figures a run has, drawn from what its folder holds: at its end, or at any time later."""
-
-from __future__ import annotations
+"""The figures of a run, drawn from its folder: when it ends, or at any later time."""
 
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import mean, stdev
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from common.data.load import Dataset
-from common.errors import UserError
-from common.files import beside, read_arrays, read_json
-from common.plotting import calibration as explain
-from common.plotting import curves as plotting
-from common.plotting import network as plotting_network
-from experiment.options import as_typed
+from common.data.dataset import Dataset
+from common.files import atomic_path, read_arrays
+from common.plotting import curves, network, predictions, style
+from common.tables import mean_std
+from experiment.runs.folder import read_config
+from experiment.runs.history import COLUMNS
 from experiment.runs.saved import SavedRun
-from experiment.train.training import Schedule
+from experiment.train.batches import Schedule
+from experiment.values import as_typed
+
+AUGMENTATION = "augmentation.npz"  # some training images, and augmented copies of them
 
 
 def draw_run(run: SavedRun, which: str = "all", model=None, dataset: Dataset | None = None) -> None:
-    """Draw the figures of one training, or of several seeds: "all" of them or "curves".
+    """Draw "all" figures or the "curves" of one training, or the curves of several seeds.
 
-    `model` and `dataset` are read from disk where they are not at hand. A figure that cannot be
-    drawn is a warning, and the others are drawn all the same.
+    Without `model` and `dataset` those that need them are left out. One that fails is a warning.
     """
-    draw(run.folder, "curves", curves, run)
+    folder, title = run.folder, figure_title(run)
+    draw(folder, "curves", lambda: training_curves(run, title))
     if which == "curves" or run.members:
         return
-    draw(run.folder, "confusion_matrix", confusion_matrix, run)
-    draw(run.folder, "calibration", calibration, run)
-    if augmentation_file(run.folder).exists():
-        draw(run.folder, "augmentation", augmentation, run)
-    try:
-        dataset, model = dataset or run.dataset(), model or run.model()
-    except UserError as error:
-        print(f"warning: no pictures of what {run.name} learned: {error}", file=sys.stderr)
+    names = list(run.metrics.get("per_class", ()))
+    counts = np.array(run.metrics.get("confusion_matrix", ()))
+    draw(folder, "confusion_matrix", lambda: predictions.confusion_matrix(counts, names, title))
+    draw(folder, "calibration", lambda: predictions.calibration(*predicted(run), title))
+    if (file := folder / AUGMENTATION).exists():
+        draw(folder, "augmentation", lambda: network.augmentation(read_arrays(file), names, title))
+    if model is None or dataset is None:
         return
-    draw(run.folder, "mistakes", mistakes, run, dataset)
-    if run.by_hand:
-        first = ("weights_1", np.asarray(model.parameters[0]).T.reshape(-1, 28, 28))
+    images = dataset.test_images
+    draw(folder, "mistakes", lambda: predictions.mistakes(images, *predicted(run), names, title))
+    if run.custom_engine:
+        first, layers = ("weights_1", np.asarray(model.parameters[0]).T.reshape(-1, 28, 28)), ()
     else:
-        from common.plotting import (
-            grad_cam as explain_keras,  # not at the top: the engine numpy does without Keras
-        )
+        from common.plotting import grad_cam  # here, because the engine numpy works without Keras
 
-        first = explain_keras.first_weights(model)
+        first, layers = grad_cam.first_weights(model), grad_cam.convolutions(model)
     if first:
-        draw(run.folder, "filters", plotting_network.filters, *first, figure_title(run))
-    if not run.by_hand and explain_keras.has_convolutions(model):
-        draw(run.folder, "feature_maps", feature_maps, run, model, dataset)
-        draw(run.folder, "attention", attention, run, model, dataset)
+        draw(folder, "filters", lambda: network.filters(*first, title))
+    if layers:
+        draw(folder, "feature_maps", lambda: feature_maps(run, model, images, names, title))
+        draw(folder, "attention", lambda: attention(run, model, images, names, title))
 
 
 def draw_sweep(folder: Path, runs: Sequence[SavedRun]) -> None:
-    """Draw what compares the combinations of options whose runs are in `folder`."""
-    draw(folder, "sweep", sweep, read_json(folder / "config.json"), runs)
+    """Draw the figure that compares the combinations of options, whose runs are in `folder`."""
+    draw(folder, "sweep", lambda: sweep(read_config(folder), runs))
 
 
-def draw(folder: Path, name: str, make: Callable[..., Figure], *inputs) -> None:
-    """Save the figure that `make(*inputs)` gives as `<name>.png`; when it fails, warn and go on."""
+def draw(folder: Path, name: str, make: Callable[[], Figure]) -> None:
+    """Save the figure that `make` returns as `<name>.png`; if that fails, warn and go on."""
     try:
-        figure = make(*inputs)
-        with beside(folder / f"{name}.png") as partial:
-            figure.savefig(partial, dpi=plotting.DPI)
+        figure = make()
+        with atomic_path(folder / f"{name}.png") as partial:
+            figure.savefig(partial, dpi=style.DPI)
     except Exception as error:
         print(f"warning: {name}.png could not be drawn: {error}", file=sys.stderr)
 
 
 def figure_title(run: SavedRun) -> str:
-    """Which script, recipe and data a figure shows, and how well it went."""
+    """Script, recipe, data and test accuracy."""
     accuracies = [training.metrics["test_accuracy"] for training in run.trainings]
-    accuracy = f"{mean(accuracies):.2%}"
-    if run.members:
-        deviation = f" ± {stdev(accuracies):.2%}" if len(accuracies) > 1 else ""
-        accuracy += f"{deviation} ({len(accuracies)} seeds)"
-    return f"{experiment_title(run.config)} · test accuracy {accuracy}"
+    seeds = f" ({len(accuracies)} seeds)" if run.members else ""
+    return f"{experiment_title(run.config)} · test accuracy {mean_std(accuracies)}{seeds}"
 
 
 def experiment_title(config: dict) -> str:
-    """Which script, recipe and data a figure shows."""
+    """Script, recipe and data."""
     return " · ".join(config[key] for key in ("script", "recipe", "title"))
 
 
-def augmentation_file(folder: Path) -> Path:
-    """Where a run that augments its images keeps some of them."""
-    return folder / "augmentation.npz"
+def histories(run: SavedRun) -> list[dict[str, list[float]]]:
+    """The history of each seed, as columns."""
+    rows = [training.history for training in run.trainings]
+    return [{name: history.column(name) for name in COLUMNS} for history in rows]
 
 
-def curves(run: SavedRun) -> Figure:
-    """Accuracy, loss and learning rate over the epochs, of one training or of several seeds."""
-    config, histories = run.config, [training.history for training in run.trainings]
-    handicaps = ["dropout"] if config["dropout"] else []
-    if augmentation_file(run.trainings[0].folder).exists():
-        handicaps.append("augmentation")
-    steps = plotting.SCHEDULE_STEPS * config["epochs"]
-    schedule = Schedule(config["schedule"], config["learning_rate"], steps)
-    return plotting.curves(histories, config["dataset"], figure_title(run), handicaps, schedule)
-
-
-def confusion_matrix(run: SavedRun) -> Figure:
-    """How often each class was taken for each."""
-    counts = np.array(run.metrics["confusion_matrix"])
-    return plotting.confusion_matrix(counts, class_names(run), figure_title(run))
-
-
-def calibration(run: SavedRun) -> Figure:
-    """How far the network's confidence can be trusted."""
+def predicted(run: SavedRun) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities, float (n, classes), and labels, (n,), of the test images."""
     logits, labels = run.predictions
-    measured = explain.calibrate(explain.softmax(logits), labels)
-    return plotting.calibration(measured, figure_title(run))
+    return predictions.softmax(logits), labels
 
 
-def augmentation(run: SavedRun) -> Figure:
-    """Training images beside their augmented copies."""
-    saved = read_arrays(augmentation_file(run.folder))
-    names = [class_names(run)[label] for label in saved["labels"]]
-    originals, varied = saved["originals"], saved["varied"]
-    return plotting_network.augmentation(originals, varied, names, figure_title(run))
-
-
-def mistakes(run: SavedRun, dataset: Dataset) -> Figure:
-    """The test images that the network was most confidently wrong about."""
-    logits, labels = run.predictions
-    probabilities = explain.softmax(logits)
-    chosen = explain.confident_mistakes(probabilities, labels)
-    images, title = dataset.test_images, figure_title(run)
-    return plotting_network.mistakes(images, labels, probabilities, chosen, class_names(run), title)
-
-
-def feature_maps(run: SavedRun, model, dataset: Dataset) -> Figure:
-    """What each convolution makes of an image of each class."""
-    from common.plotting import grad_cam as explain_keras
-
-    logits, labels = run.predictions
-    chosen = explain.recognised_examples(explain.softmax(logits), labels)
-    images = dataset.test_images[chosen]
-    maps = explain_keras.feature_maps(model, images)
-    names = [class_names(run)[label] for label in labels[chosen]]
-    return plotting_network.feature_maps(images, maps, names, figure_title(run))
-
-
-def attention(run: SavedRun, model, dataset: Dataset) -> Figure:
-    """Where the network looks: an image of each class that it recognises, and its mistakes."""
-    from common.plotting import grad_cam as explain_keras
-
-    logits, labels = run.predictions
-    probabilities = explain.softmax(logits)
-    predicted, names = probabilities.argmax(axis=1), class_names(run)
-    right = explain.recognised_examples(probabilities, labels)
-    right = right[predicted[right] == labels[right]]
-    wrong = explain.confident_mistakes(probabilities, labels)[: plotting_network.EXAMPLES_SHOWN]
-
-    images = dataset.test_images
-
-    def evidence(chosen: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        return explain_keras.grad_cam(model, images[chosen], classes[chosen])
-
-    def words(chosen: np.ndarray) -> dict[str, list[str]]:
-        return {
-            "true class": [names[label] for label in labels[chosen]],
-            "predicted": [names[label] for label in predicted[chosen]],
-            "probability": [f"{share:.1%}" for share in probabilities[chosen].max(axis=1)],
-        }
-
-    parts = []
-    if len(right):
-        heats = {"predicted class": evidence(right, predicted)}
-        parts.append(("Right", images[right], heats, words(right)))
-    if len(wrong):
-        heats = {
-            "predicted class": evidence(wrong, predicted),
-            "true class": evidence(wrong, labels),
-        }
-        parts.append(("Most confidently wrong", images[wrong], heats, words(wrong)))
-    layer = explain_keras.last_convolution(model).name
-    return plotting_network.attention(parts, layer, figure_title(run))
+def training_curves(run: SavedRun, title: str) -> Figure:
+    """Accuracy, loss and learning rate by epoch, of one training or of several seeds."""
+    config, columns = run.config, histories(run)
+    regularizers = ["dropout"] if config["dropout"] else []
+    if (run.trainings[0].folder / AUGMENTATION).exists():
+        regularizers.append("augmentation")
+    # 1,000 points over the epochs that are drawn, however many were planned.
+    end = min(max(len(history["epoch"]) for history in columns) + 0.5, config["epochs"])
+    schedule = Schedule(config["schedule"], config["learning_rate"], 1000 * config["epochs"])
+    steps = np.linspace(0, 1000 * end, 1000, dtype=int)
+    line = steps / 1000, np.array([schedule(step) for step in steps.tolist()])
+    return curves.curves(columns, config["dataset"], title, regularizers, line)
 
 
 def sweep(config: dict, runs: Sequence[SavedRun]) -> Figure:
     """What the values of the swept options do."""
-    options = list(config["combinations"][0])
-    groups = []
+    options, groups = list(config["combinations"][0]), []
     for run in runs:
         label = ", ".join(as_typed(run.config[key]) for key in options)
-        histories = [training.history for training in run.trainings]
         accuracies = [training.metrics["test_accuracy"] for training in run.trainings]
-        groups.append((label, histories, accuracies))
+        groups.append((label, histories(run), accuracies))
     names = ", ".join(key.replace("_", " ") for key in options)
-    return plotting.sweep(groups, names, experiment_title(config))
+    return curves.sweep(groups, names, experiment_title(config))
 
 
-def class_names(run: SavedRun) -> list[str]:
-    """The names of the classes, in the order of their labels."""
-    return list(run.metrics["per_class"])
+def feature_maps(run: SavedRun, model, images: np.ndarray, names: list[str], title: str) -> Figure:
+    """The output of each convolution for an image of each class."""
+    from common.plotting import grad_cam
+
+    probabilities, labels = predicted(run)
+    chosen = predictions.recognised_examples(probabilities, labels)
+    maps = grad_cam.feature_maps(model, images[chosen])
+    return network.feature_maps(images[chosen], maps, [names[i] for i in labels[chosen]], title)
+
+
+def attention(run: SavedRun, model, images: np.ndarray, names: list[str], title: str) -> Figure:
+    """Where the network looks: in an image of each class that it recognises, in its mistakes."""
+    from common.plotting import grad_cam
+
+    probabilities, labels = predicted(run)
+    guesses, highest = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    right = predictions.recognised_examples(probabilities, labels)
+    right = right[guesses[right] == labels[right]]
+    wrong = predictions.confident_mistakes(probabilities, labels)[: network.EXAMPLES_SHOWN]
+    classes, parts = {"predicted class": guesses}, []
+    for heading, chosen in (("Right", right), ("Most confidently wrong", wrong)):
+        if len(chosen):
+            shown = images[chosen]
+            heat = {
+                kind: grad_cam.grad_cam(model, shown, of[chosen]) for kind, of in classes.items()
+            }
+            answers = [(names[labels[i]], names[guesses[i]], f"{highest[i]:.1%}") for i in chosen]
+            parts.append((heading, shown, heat, answers))
+        classes["true class"] = labels  # of the mistakes, what speaks for the right answer, too
+    return network.attention(parts, grad_cam.convolutions(model)[-1].name, title)

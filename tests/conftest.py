@@ -1,29 +1,41 @@
-"""What several tests need: the scripts run for real, and the real data where there is some."""
+"""What several tests need: a tiny dataset, options, and the scripts run for real."""
 
+import argparse
+import importlib
 import os
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from common.data.dataset import Dataset
+from common.files import write_json
+from experiment import command_line
+from experiment.backend.device import Device
+from experiment.report import final_measurements
+from experiment.run import open_experiment
+from experiment.runs.history import write_history
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 BACKENDS = ("tensorflow", "jax", "torch")
 SCRIPTS = ("mnist_dense", "mnist_cnn", "fashion_cnn_augment")
+QUICK = "--engine numpy --hidden 8 --epochs 2 --figures none --quiet".split()  # of mnist_dense
+DEVICE = Device("CPU, 2 cores", "there is nothing else", "tensorflow")
 
 needs_real_data = pytest.mark.skipif(
     not os.environ.get("MNIST_DATA_DIR"), reason="MNIST_DATA_DIR does not say where the data is"
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def font_cache():
-    """Let matplotlib list the fonts now: the first time it may warn that this takes a while."""
-    import matplotlib.font_manager
-
-    return matplotlib.font_manager.fontManager
+@pytest.fixture(autouse=True)
+def font_cache(request):
+    """Let matplotlib list the fonts before a script does: the first time it may warn of that."""
+    if request.node.get_closest_marker("slow"):
+        import matplotlib.font_manager  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +50,89 @@ def float32():
     yield
     if keras := sys.modules.get("keras"):
         keras.config.set_dtype_policy("float32")
+
+
+# ---- In this process ------------------------------------------------------------------------
+
+
+def dataset(train=4, test=4, **changes) -> Dataset:
+    """A few images: noise with a bright pair of rows where the label says, so easy to learn."""
+    labels = np.arange(train + test, dtype=np.uint8) % 10
+    images = np.random.default_rng(0).integers(0, 50, (train + test, 28, 28)).astype(np.uint8)
+    for row in (0, 1):
+        images[np.arange(train + test), labels * 2 + row] = 255
+    values = {
+        "name": "mnist",
+        "title": "MNIST",
+        "class_names": tuple("0123456789"),
+        "train_images": images[:train],
+        "train_labels": labels[:train],
+        "test_images": images[train:],
+        "test_labels": labels[train:],
+        "source": "a test",
+        "fingerprint": "0" * 64,
+        "synthetic": False,
+    }
+    return Dataset(**values | changes)
+
+
+@pytest.fixture
+def tiny_data(monkeypatch) -> Dataset:
+    """The dataset that the scripts and saved runs load in this test: 300 and 100 images."""
+    tiny = dataset(300, 100)
+    for module in ("experiment.run", "tools.saved"):
+        monkeypatch.setattr(f"{module}.load", lambda *arguments, **keywords: tiny)
+    return tiny
+
+
+@pytest.fixture
+def experiment(tiny_data):
+    """Opens an experiment of mnist_dense.py on the tiny dataset, for the runs to be made up."""
+
+    def experiment(results: Path, *argv: object):
+        script = importlib.import_module("mnist_dense")
+        quick = ["--quiet"] if "--resume" in argv else QUICK
+        argv = [*quick, "--results-dir", str(results), *map(str, argv)]
+        return open_experiment(script.__file__, "", "mnist", script.RECIPES, script.OPTIONS, argv)
+
+    return experiment
+
+
+def finish(run, epochs=2, **changes) -> None:
+    """Leave in a run's folder what training and testing would."""
+    run.history.rows = [row(epoch) for epoch in range(1, epochs + 1)]
+    run.metrics = final_measurements(run.history) | {"test_accuracy": 0.9, "test_loss": 0.1}
+    run.metrics |= {"epochs": epochs, "parameters": 10, "stopped_early": False}
+    run.metrics |= {"seconds": {"training": 1.0}} | changes
+    write_history(run.folder, run.history)
+    write_json(run.folder / "metrics.json", run.metrics)
+
+
+def parse(script: str, *argv: object) -> argparse.Namespace:
+    """A script's own options, as its main() would see them."""
+    module = importlib.import_module(script)
+    argv = list(map(str, argv))
+    return command_line.parse(module.__file__, module.__doc__, module.RECIPES, module.OPTIONS, argv)
+
+
+def options(results: Path, **changes) -> argparse.Namespace:
+    """Options of mnist_dense.py, some of them as tests like them: seed 3, no augmentation."""
+    values = vars(parse("mnist_dense", "--results-dir", results))
+    values |= {"epochs": 2, "hidden": (32, 16), "shift": 0, "seed": 3, "quiet": True, "given": []}
+    values["started"] = datetime(2026, 11, 21, 9, 30, 0, tzinfo=UTC)
+    values |= changes
+    seeds = range(values["seed"], values["seed"] + values["repeats"])
+    return argparse.Namespace(**values | {"seeds": changes.get("seeds", list(seeds))})
+
+
+def row(epoch: int, **changes) -> dict[str, float]:
+    """An epoch's row of history."""
+    values = {"epoch": epoch, "seconds": 1.5, "learning_rate": 1e-3}
+    values |= {"loss": 0.1 / epoch, "accuracy": 0.9}
+    return values | {"validation_loss": 0.3, "validation_accuracy": 1 / 3} | changes
+
+
+# ---- As processes ---------------------------------------------------------------------------
 
 
 def run_script(script: str, *options: object, repository: Path = REPOSITORY, **keywords):

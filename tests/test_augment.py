@@ -1,8 +1,21 @@
+"""Variations of images, each against SciPy or what it is said to do."""
+
+import contextlib
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from common.augment import augment, augmentation_examples, predict, smooth_noise, warp
+from common.augment import (
+    augment,
+    augmentation_examples,
+    choose_augmentation,
+    keras_generator,
+    predict,
+    smooth_noise,
+    warp,
+)
+from common.errors import UserError
 
 
 @pytest.fixture
@@ -40,19 +53,20 @@ def test_flip_mirrors_about_half_left_to_right(images):
     assert 70 < mirrored.sum() < 130
 
 
+def shift_between(image, result):
+    """By how many whole pixels an image was shifted down and to the right."""
+    (found,) = (
+        (down, right)
+        for down in range(-2, 3)
+        for right in range(-2, 3)
+        if (ndimage.shift(image, (down, right), order=0) == result).all()
+    )
+    return found
+
+
 def test_shift_moves_every_image_by_whole_pixels_and_fills_with_black(images):
     shifted = augment(images, generator(), shift=2)
-    moves = set()
-    for image, result in zip(images, shifted, strict=True):
-        found = [
-            (down, right)
-            for down in range(-2, 3)
-            for right in range(-2, 3)
-            if (ndimage.shift(image, (down, right), order=0) == result).all()
-        ]
-        assert len(found) == 1
-        moves.update(found)
-    assert len(moves) == 25
+    assert len({shift_between(*pair) for pair in zip(images, shifted, strict=True)}) == 25
 
 
 def test_rotation_and_zoom_agree_with_scipy(images):
@@ -72,7 +86,7 @@ def test_rotation_and_zoom_agree_with_scipy(images):
         assert np.abs(result - wanted).max() <= 1
 
 
-def test_erase_blacks_out_one_square_in_about_half(images):
+def test_erase_blackens_one_square_in_about_half(images):
     erased = augment(images, generator(), erase=6)
     changed = erased != images
     assert (erased[changed] == 0).all()
@@ -112,7 +126,7 @@ def test_examples_are_the_first_of_each_class_that_there_is_and_copies_of_them(i
         assert all((copy == original).all() or (copy == mirrored).all() for copy in copies)
 
 
-def test_bending_moves_pixels_as_far_as_it_says():
+def test_elastic_distortion_moves_pixels_as_far_as_it_says():
     # On a ramp, the value that comes out tells where it was taken from.
     ramp = np.tile(np.arange(0, 252, 9, dtype=np.uint8), (400, 28, 1))
     moved = (augment(ramp, generator(), elastic=1.5).astype(float) - ramp) / 9
@@ -132,5 +146,39 @@ def test_smooth_noise_has_variance_one_everywhere():
     assert np.abs(noise.var(axis=0) - 1).max() < 0.15
 
 
-def test_nothing_is_bent_by_no_strength(images):
+def test_without_strengths_a_warp_changes_nothing(images):
     assert (warp(images, generator()) == images).all()
+
+
+def test_options_choose_what_augments(images):
+    nothing = {"flip": False, "shift": 0, "erase": 0}
+    assert choose_augmentation(nothing) is None
+    assert choose_augmentation(nothing | {"shift": 2, "augmenter": "none"}) is None
+    for augmenter in ({}, {"augmenter": "numpy"}):
+        chosen = choose_augmentation(nothing | {"shift": 2, "erase": 6} | augmenter)
+        wanted = augment(images, generator(), shift=2, erase=6)
+        assert np.array_equal(chosen(images, generator()), wanted)
+
+
+@pytest.mark.filterwarnings("ignore:Please import")  # Keras's own, of SciPy
+def test_keras_shifts_and_flips_by_whole_pixels_too(images):
+    pytest.importorskip("tensorflow")
+    vary = choose_augmentation({"flip": True, "shift": 2, "augmenter": "keras"})
+    varied, before = vary(images, generator()), images.copy()
+    assert varied.dtype == np.uint8 and (images == before).all()
+    assert np.array_equal(varied, vary(images, generator()))
+    assert (varied != vary(images, np.random.default_rng(8))).any()
+    moves, mirrored = set(), 0
+    for image, result in zip(images, varied, strict=True):
+        for candidate in (image, image[:, ::-1]):
+            with contextlib.suppress(ValueError):
+                moves.add(shift_between(candidate, result))
+                mirrored += candidate is not image
+    assert len(moves) == 25 and 70 < mirrored < 130
+
+
+@pytest.mark.parametrize("name", ["elastic", "erase"])
+def test_what_keras_s_generator_lacks_is_one_line(name):
+    with pytest.raises(UserError, match=f"no {name}: --{name} 0, or --augmenter numpy") as error:
+        keras_generator(shift=1, **{name: 2})
+    assert error.value.status == 2

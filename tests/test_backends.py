@@ -4,15 +4,11 @@ import json
 from importlib.util import find_spec
 
 import pytest
-from conftest import (
-    assert_same_state,
-    kill_after_epoch,
-    only_backend,
-    only_run,
-    run_script,
-)
+from conftest import assert_same_state, kill_after_epoch, only_backend, only_run, run_script
 
-SHORT = ("--data", "rendered", "--epochs", 2, "--images", 1000, "--batch-size", 50)
+pytestmark = pytest.mark.slow
+
+SHORT = ("--data", "synthetic", "--epochs", 2, "--images", 1000, "--batch-size", 50)
 
 
 @pytest.fixture(params=["jax", "torch"])  # the other tests run on TensorFlow
@@ -24,14 +20,18 @@ def environment(request, tmp_path_factory):
 
 
 def assert_whole(folder, environment, figures):
-    """That a run has left all that it would on TensorFlow."""
+    """That a run has left all that it would on TensorFlow, and has learned; its metrics.
+
+    After two epochs, what batch normalization has averaged for the test may still be far off.
+    """
     wanted = {"curves", "confusion_matrix", "mistakes", "calibration", "filters", "augmentation"}
     assert {path.stem for path in folder.glob("*.png")} == wanted | figures
     config, metrics = (
         json.loads((folder / name).read_text()) for name in ("config.json", "metrics.json")
     )
     assert config["backend"] == environment["KERAS_BACKEND"]
-    assert metrics["test_accuracy"] > 0.15
+    assert metrics["training_accuracy"] > 0.6
+    return metrics
 
 
 def test_a_convolutional_network_leaves_the_same_folder(environment, tmp_path):
@@ -49,7 +49,7 @@ def test_a_run_that_is_killed_ends_the_same(environment, tmp_path):
     again = ("--resume", "latest", "--figures", "none", "--results-dir", tmp_path)
     answer = run_script("mnist_dense", *again, env=environment)
     assert answer.returncode == 0, answer.stderr
-    assert "going on after epoch" in answer.stdout
-    cut, whole = (tmp_path / "mnist_dense" / f"{name}-rendered" for name in ("cut", "whole"))
-    assert_whole(whole, environment, set())
+    assert "resuming after epoch" in answer.stdout
+    cut, whole = (tmp_path / "mnist_dense" / f"{name}-synthetic" for name in ("cut", "whole"))
+    assert assert_whole(whole, environment, set())["test_accuracy"] > 0.7
     assert_same_state(cut / "checkpoint-4.npz", whole / "checkpoint-4.npz")

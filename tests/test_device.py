@@ -1,3 +1,5 @@
+"""Which device is chosen and why, precision, and the engine's noise."""
+
 import importlib
 import os
 import subprocess
@@ -6,7 +8,16 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from experiment.backend.device import GPU_FINDERS, nvidia_card, prepare, quiet_stderr, set_seed
+from common.errors import UserError
+from experiment.backend.device import (
+    GPU_FINDERS,
+    choose_precision,
+    count_devices,
+    nvidia_card,
+    prepare,
+    quiet_stderr,
+    set_seed,
+)
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 
@@ -63,7 +74,10 @@ def test_a_gpu_that_the_engine_finds_is_named(monkeypatch):
     monkeypatch.setattr(
         "experiment.backend.device.GPU_FINDERS", dict.fromkeys(GPU_FINDERS, lambda: ["NVIDIA H200"])
     )
-    assert prepare().name == "GPU NVIDIA H200"
+    monkeypatch.setattr("experiment.backend.device.has_bfloat16_units", lambda: True)
+    device = prepare()
+    assert device.name == "GPU NVIDIA H200" and not device.deterministic
+    assert device.precision == "float32"  # the processor's units are not in use
 
 
 @posix_only
@@ -108,6 +122,34 @@ def test_precision_is_the_processors_unless_one_is_asked_for(monkeypatch):
         assert keras.config.dtype_policy().variable_dtype == "float32"
 
 
-def test_networks_by_hand_compute_in_float32():
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_only_tensorflow_gains_from_the_processor_s_bfloat16(backend, monkeypatch):
+    monkeypatch.setattr("experiment.backend.device.has_bfloat16_units", lambda: True)
+    assert choose_precision("auto", backend, []) == "float32"
+
+
+def test_engines_from_scratch_compute_in_float32():
     assert prepare("tensorflow", "bfloat16").precision == "float32"
     assert prepare("numpy", "bfloat16").precision == "float32"
+
+
+def test_devices_are_counted():
+    assert count_devices([], None, "tensorflow") == 1
+    assert count_devices(["a", "b", "c"], None, "jax") == 3
+    assert count_devices(["a", "b", "c"], 2, "jax") == 2
+    assert count_devices(["a", "b", "c"], None, "jax", 128) == 2
+    assert count_devices(["a", "b", "c"], None, "jax", [96, 120, "all"]) == 3
+    assert count_devices(["a", "b", "c"], None, "jax", [96, 128]) == 2
+    assert count_devices([], None, "jax", 128) == 1
+    assert count_devices(["a", "b"], None, "torch") == 1
+    with pytest.raises(UserError, match="finds 2 GPU"):
+        count_devices(["a", "b"], 3, "tensorflow")
+    with pytest.raises(UserError, match="KERAS_BACKEND"):
+        count_devices(["a", "b"], 2, "torch")
+
+
+@pytest.mark.parametrize("backend", ["theano", "openvino"])
+def test_a_backend_that_cannot_train_is_one_line(backend, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    with pytest.raises(UserError, match=f"{backend}.*one of tensorflow, jax, torch"):
+        prepare()

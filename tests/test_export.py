@@ -1,76 +1,112 @@
-import shutil
-import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
 from conftest import only_run, run_script
+from saved_runs import save_run
 
 from common.data.load import load
+from common.errors import UserError
 from tools import export
 
-OPTIONS = "--data rendered --epochs 1 --images 1000 --figures none --filters 4 --name a".split()
+OPTIONS = "--data synthetic --epochs 1 --images 1000 --figures none --filters 4 --name a".split()
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A results folder with a network that was trained in bfloat16."""
-    results = tmp_path_factory.mktemp("results")
-    answer = run_script("mnist_cnn", *OPTIONS, "--precision", "bfloat16", "--results-dir", results)
-    assert answer.returncode == 0, answer.stderr
-    return results
+@pytest.fixture(autouse=True)
+def backend(monkeypatch):
+    """Restore the backend after the test; the tool sets it."""
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
 
 
-def test_an_exported_network_answers_as_the_one_that_was_trained(finished, tmp_path, capfd):
-    results = shutil.copytree(finished, tmp_path / "results")
-    folder = only_run(results, "mnist_cnn")
-    images = load("mnist", "rendered", quiet=True).test_images[:7]
-    trained = keras.saving.load_model(folder / "model.keras")
-    logits = trained.predict(images, verbose=0)  # in bfloat16, which has three digits
-    for form, name in export.FILES.items():
-        if form == "onnx" and not all(map(find_spec, export.FOR_ONNX)):
-            pytest.skip("the packages for ONNX are not installed")
-        if form == "litert" and sys.version_info < (3, 11):
-            continue  # Keras for Python 3.10 cannot
-        path = folder / "export" / name
-        path.mkdir(parents=True)  # what is there is replaced
-        export.main(["latest", "--format", form, "--results-dir", str(results)])
-        told = capfd.readouterr().out.splitlines()
-        assert told[-1] == f"exported to {path}"
-        assert "ms for one image" in told[-2] and "in bfloat16" in told[-3]
-        np.testing.assert_allclose(export.load(path, form)(images), logits, rtol=0.05, atol=0.05)
-    made = {one.name for one in path.parent.iterdir()}
-    assert made <= {*export.FILES.values()} and len(made) >= 2  # nothing half-written
+def logits_of(images):
+    """A network that goes by the first pixel."""
+    return 5.0 * np.eye(10)[images[:, 0, 0] % 10]
 
 
-def test_a_network_that_answers_otherwise_is_not_handed_over(finished, monkeypatch, capsys):
-    monkeypatch.setattr(
-        export, "load", lambda path, form: lambda images: np.eye(10)[images[:, 0, 0]]
-    )
-    with pytest.raises(SystemExit) as stop:
-        export.main(["latest", "--results-dir", str(finished)])
-    assert stop.value.code == 1
-    error = capsys.readouterr().err
-    assert "not the same: probabilities differ by" in error and error.count("\n") == 1
-    assert not list((only_run(finished, "mnist_cnn") / "export").iterdir())
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run whose network goes by the first pixel, exported as a file that holds nothing."""
+    images = np.arange(1500, dtype=np.uint16)[:, None, None].astype(np.uint8).repeat(28, 1)
+    dataset = SimpleNamespace(test_images=images.repeat(28, 2), test_labels=images[:, 0, 0] % 10)
+    model = SimpleNamespace(predict=lambda images, **_: logits_of(images))
+    monkeypatch.setattr(export, "load_dataset", lambda run: dataset)
+    monkeypatch.setattr(export, "load_model", lambda run: model)
+    monkeypatch.setattr(export, "in_float32", lambda model: model)
+    monkeypatch.setattr(export, "write", lambda model, path, format: path.write_bytes(b"new"))
+    return SimpleNamespace(
+        name="mnist_cnn/a", folder=tmp_path, custom_engine=False, config={"precision": "bfloat16"},
+        metrics={"test_accuracy": 0.9876},
+    )  # fmt: skip
 
 
-def test_missing_packages_are_named(finished, monkeypatch, capsys):
+def test_a_network_with_the_same_answers_is_kept(run, monkeypatch, capsys):
+    place = run.folder / "export" / "model.tflite"
+    place.mkdir(parents=True)  # what is there is replaced
+    monkeypatch.setattr(export, "load", lambda path, format: logits_of)
+    export.export(run, "litert")
+    assert place.read_bytes() == b"new" and list(place.parent.iterdir()) == [place]
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("test accuracy 100.00% (the run's: 98.76% in bfloat16)")
+    assert "ms for one image" in told[1] and told[2] == f"exported to {place}"
+
+
+@pytest.mark.parametrize("shift", [0.01, np.nan])
+def test_a_network_with_other_answers_is_not_kept(run, monkeypatch, shift):
+    place = run.folder / "export" / "model.tflite"
+    place.parent.mkdir()
+    place.write_bytes(b"old")
+    other = lambda images: logits_of(images) + shift * np.arange(10)  # noqa: E731
+    monkeypatch.setattr(export, "load", lambda path, format: other)
+    with pytest.raises(UserError, match="not the same: probabilities differ by"):
+        export.export(run, "litert")
+    assert place.read_bytes() == b"old" and list(place.parent.iterdir()) == [place]
+
+
+def test_missing_packages_are_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "tf2onnx" else name)
     with pytest.raises(SystemExit):
-        export.main(["latest", "--format", "onnx", "--results-dir", str(finished)])
+        export.main(["latest", "--format", "onnx", "--results-dir", str(tmp_path)])
     assert capsys.readouterr().err == "error: ONNX needs further packages: pip install tf2onnx\n"
 
 
 @pytest.mark.parametrize(
-    ("options", "answer"), [([], "was written by hand"), (["--hidden", "8", "4"], "is a sweep")]
+    ("changes", "answer"),
+    [
+        ({"engine": "numpy"}, "only Keras's networks can be exported"),
+        ({"combinations": [{"blocks": 1}, {"blocks": 2}]}, "is a sweep"),
+    ],
 )
-def test_networks_that_cannot_be_exported_are_one_line(options, answer, tmp_path, capsys):
-    short = ("--data", "rendered", "--engine", "numpy", "--epochs", 1, "--images", 200)
-    place = ("--figures", "none", "--results-dir", tmp_path)
-    assert run_script("mnist_dense", *short, "--hidden", 8, *options, *place).returncode == 0
+def test_networks_that_cannot_be_exported_are_one_line(tmp_path, changes, answer, capsys):
+    folder = save_run(tmp_path / "mnist_dense" / "a", **changes)
+    save_run(folder / "blocks-1", script="mnist_dense")
     with pytest.raises(SystemExit):
         export.main(["latest", "--results-dir", str(tmp_path)])
     error = capsys.readouterr().err
     assert answer in error and error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_an_exported_network_answers_as_the_one_that_was_trained(tmp_path, capfd):
+    import keras
+
+    options = [*OPTIONS, "--precision", "bfloat16", "--results-dir", tmp_path]
+    answer = run_script("mnist_cnn", *options)
+    assert answer.returncode == 0, answer.stderr
+    folder = only_run(tmp_path, "mnist_cnn")
+    images = load("mnist", "synthetic", quiet=True).test_images[:7]
+    trained = keras.saving.load_model(folder / "model.keras")
+    logits = trained.predict(images, verbose=0)  # in bfloat16, which has three digits
+    for form, name in export.FILES.items():
+        if form == "onnx" and not all(map(find_spec, export.ONNX_PACKAGES)):
+            pytest.skip("the packages for ONNX are not installed")
+        path = folder / "export" / name
+        path.mkdir(parents=True)  # what is there is replaced
+        export.main(["latest", "--format", form, "--results-dir", str(tmp_path)])
+        told, errors = capfd.readouterr()
+        assert told.splitlines()[-1] == f"exported to {path}" and "XNNPACK" not in errors
+        network = export.load(path, form)
+        np.testing.assert_allclose(network(images), logits, rtol=0.05, atol=0.05)
+        np.testing.assert_allclose(network(images[:2]), logits[:2], rtol=0.05, atol=0.05)
+    made = {one.name for one in path.parent.iterdir()}
+    assert made <= {*export.FILES.values()} and len(made) >= 2  # nothing half-written

@@ -1,47 +1,42 @@
 import io
-import os
 import re
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, run_script
+from conftest import REPOSITORY
 from PIL import Image
+from saved_runs import images_drawn_once, save_run, save_seeds, synthetic_images
 from scipy import ndimage
 
-from common.data.synthetic import render
-from common.errors import UserError
-from experiment.runs.saved import read_run
+import mnist_dense
 from tools.handwriting.form import read_digits, read_garment, stroke_width, thickened
 from tools.handwriting.ink import NothingFoundError, otsu, smooth_surface
 from tools.handwriting.pictures import LONGEST_SIDE, read_picture
 from tools.predict import figure_name, main
+from tools.saved import load_model, read_runs
 
 ALIKE = 0.8  # two different digits are below 0.7
-TRAINING = "--data rendered --engine numpy --epochs 4 --images 6000 --hidden 64 --quiet".split()
+TRAINING = "--data synthetic --engine numpy --epochs 3 --images 6000 --hidden 64 --quiet".split()
+TRAINING += ["--figures", "none"]
 
 
 @pytest.fixture(scope="module")
 def digits():
     """Held-out stand-in digits in MNIST's form, made so by SciPy, and their classes."""
-    _, _, images, labels = render("mnist")
+    _, _, images, labels = synthetic_images("mnist")
     return np.stack([centred(trimmed(image), 20) for image in images[:200]]), labels[:200]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """A results folder with a run of two seeds, a sweep, and a network for garments."""
-    folder = tmp_path_factory.mktemp("results")
-    quick = ["--epochs", "1", "--images", "300"]
-    for name, options in (
-        ("digits", ["--repeats", "2"]),
-        ("sweep", ["--activation", "tanh", "relu", *quick]),
-    ):
-        options = [*TRAINING, *options, "--name", name, "--results-dir", folder]
-        answer = run_script("mnist_dense", *options)
-        assert answer.returncode == 0, answer.stderr
-    return folder
+def run(tmp_path_factory):
+    """A network for digits, in a results folder of its own."""
+    results = tmp_path_factory.mktemp("results")
+    with images_drawn_once():
+        (run,) = mnist_dense.main([*TRAINING, "--results-dir", str(results)])
+    return read_runs(run.folder)[0]
 
 
 def trimmed(image):
@@ -113,7 +108,7 @@ def test_an_image_in_mnists_form_stays_as_it_is(digits):
 
 @pytest.mark.parametrize("side", [28, 100, 600])
 def test_a_digit_on_paper_becomes_what_mnist_had(digits, side):
-    for digit in digits[0][:20]:
+    for digit in digits[0][:10]:
         picture = painted(large(digit, side), (0.1, 0.1, 0.3), (0.9, 0.85, 0.8))
         form = only_form(picture)
         assert likeness(form, digit) > ALIKE
@@ -158,8 +153,8 @@ def test_a_sheet_on_a_dark_table(digits, turned):
     assert likeness(upright, digits[0][0]) > ALIKE
     rows, columns = found.box
     middle = 100 + sheet.height / 2, 200 + sheet.width / 2
-    assert abs((rows.start + rows.stop) / 2 - middle[0]) < 15
-    assert abs((columns.start + columns.stop) / 2 - middle[1]) < 15
+    assert abs((rows.start + rows.stop) / 2 - middle[0]) < 25
+    assert abs((columns.start + columns.stop) / 2 - middle[1]) < 25
 
 
 def test_a_solid_one_is_no_sheet(digits):
@@ -275,8 +270,8 @@ def test_specks_lines_and_the_edge_are_no_digits(digits):
 
 
 def test_a_garment_fills_the_image_on_black():
-    _, _, images, _ = render("fashion_mnist")
-    for garment in images[:30]:
+    _, _, images, _ = synthetic_images("fashion_mnist")
+    for garment in images[:12]:
         picture = np.pad(1 - large(garment, 280), ((60, 100), (150, 40)), constant_values=1)
         rgb = np.repeat(picture[..., None], 3, axis=2).astype(np.float32)
         (found,) = read_garment(rgb).found
@@ -290,7 +285,7 @@ def test_a_garment_fills_the_image_on_black():
 
 
 def test_pictures_are_read_as_well_as_the_digits_they_show(
-    digits, results, tmp_path, capsys, monkeypatch
+    digits, run, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr("tools.predict.draw_all", lambda *_: None)  # takes its time
     images, labels = digits[0][:60], digits[1][:60]
@@ -298,104 +293,103 @@ def test_pictures_are_read_as_well_as_the_digits_they_show(
     for path, digit in zip(paths, images, strict=True):
         picture = painted(large(digit, 150, 50), (0.2, 0.1, 0.4), (0.95, 0.9, 0.85))
         path.write_bytes(file_of(picture, "JPEG", quality=60).getvalue())
-    (run,) = read_run(results / "mnist_dense" / "digits-rendered")
-    logits = run.trainings[0].model().predict(images)
-    _, printed, errors = say(capsys, "digits-rendered", *paths[:60], "--results-dir", results)
-    lines = printed.splitlines()
-    pattern = r"(.*): (\d) \((\d+\.\d) %\), (\d) \((\d+\.\d) %\), (\d) \((\d+\.\d) %\)"
-    matches = [re.fullmatch(pattern, line) for line in lines]
+    logits = load_model(run).predict(images)
+    _, printed, errors = say(capsys, run.folder, *paths)
+    pattern = r"(.*): (\d) \((\d+\.\d)%\), (\d) \((\d+\.\d)%\), (\d) \((\d+\.\d)%\)"
+    matches = [re.fullmatch(pattern, line) for line in printed.splitlines()]
     assert [match[1] for match in matches] == [str(path) for path in paths]
     for match in matches:
-        shares = [float(match[place]) for place in (3, 5, 7)]
-        assert shares == sorted(shares, reverse=True) and sum(shares) <= 100.2
+        percents = [float(match[place]) for place in (3, 5, 7)]
+        assert percents == sorted(percents, reverse=True) and sum(percents) <= 100.2
     read = np.array([int(match[2]) for match in matches])
     assert (read == labels).mean() >= (logits.argmax(axis=1) == labels).mean() - 0.05
-    assert "rendered stand-ins" in errors
+    assert "trained on synthetic images" in errors
 
 
-def test_a_bad_picture_does_not_stop_the_others(digits, results, tmp_path, capsys):
-    good, bad = tmp_path / "good.png", []
+def test_a_bad_picture_does_not_stop_the_others(digits, run, tmp_path, capsys):
+    good = tmp_path / "good.png"
     content = file_of(1 - large(digits[0][0])).getvalue()
+    bad = {
+        "short.png": (content[: len(content) // 2], "it cannot be read: image file is truncated"),
+        "text.png": (b"no picture", "it is not a picture"),
+        "nothing.png": (b"", "it is not a picture"),
+        "empty.png": (file_of(np.ones((50, 50))).getvalue(), "nothing is written on it"),
+    }
     good.write_bytes(content)
-    for name, damaged in {
-        "short.png": content[: len(content) // 2],
-        "text.png": b"no picture",
-        "nothing.png": b"",
-        "empty.png": file_of(np.ones((50, 50))).getvalue(),
-    }.items():
+    for name, (damaged, _) in bad.items():
         (tmp_path / name).write_bytes(damaged)
-        bad.append(tmp_path / name)
-    bomb = Image.new("1", (20_000, 10_000))
-    bomb.save(tmp_path / "bomb.png")
-    bad += [tmp_path / "bomb.png", tmp_path / "missing.png", tmp_path]
-    status, printed, errors = say(
-        capsys, "digits-rendered", *bad[:3], good, *bad[3:], "--results-dir", results
-    )
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "bomb.png")
+    (tmp_path / "folder.png").mkdir()
+    why = {name: said for name, (_, said) in bad.items()} | {
+        "bomb.png": "it has more than 89 million pixels",
+        "missing.png": "it cannot be read: No such file",
+        "folder.png": "it is a folder",
+    }
+    paths = [tmp_path / name for name in why]
+    status, printed, errors = say(capsys, run.folder, *paths[:3], good, *paths[3:])
     assert status == 1
     assert printed.count("\n") == 1 and printed.startswith(f"{good}: ")
     complaints = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert len(complaints) == len(bad) and "Traceback" not in errors
-    for path, line in zip(bad, complaints, strict=True):
-        assert str(path) in line
-    place = results / "mnist_dense" / "digits-rendered" / "predictions" / "good.png"
+    for line, (name, said) in zip(sorted(complaints), sorted(why.items()), strict=True):
+        assert line.startswith(f"error: {tmp_path / name}: {said}")
+    assert "Traceback" not in errors
+    place = run.folder / "predictions" / "good.png"
     assert str(place) in errors
     with Image.open(place) as figure:
         assert figure.width > 1000
-    for word in "truncated", "no picture", "nothing is written", "million pixels", "folder":
-        assert word in errors
 
 
-def test_several_digits_are_refused_or_split(digits, results, tmp_path, capsys):
-    (run,) = read_run(results / "mnist_dense" / "digits-rendered")
-    logits = run.trainings[0].model().predict(digits[0])
+def test_several_digits_are_refused_or_split(digits, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tools.predict.draw", lambda *_: 1 / 0)  # a figure costs no answer
+    logits = load_model(run).predict(digits[0])
     chosen = [np.argmax(np.where(digits[1] == digit, logits[:, digit], -99)) for digit in (4, 0, 7)]
     ink = np.hstack([large(digits[0][i], 150) for i in chosen])
     path = tmp_path / "number.png"
     path.write_bytes(file_of(1 - np.pad(ink, 30)).getvalue())
-    status, printed, errors = say(capsys, "digits-rendered", path, "--results-dir", results)
+    status, printed, errors = say(capsys, run.folder, path)
     assert (status, printed) == (1, "") and "3 digits" in errors and "--split" in errors
-    status, printed, _ = say(capsys, "digits-rendered", path, "--split", "--results-dir", results)
-    assert status == 0
-    assert re.fullmatch(rf"{re.escape(str(path))}: 407 \(4 .* %, 0 .* %, 7 .* %\)\n", printed)
+    status, printed, errors = say(capsys, run.folder, path, "--split")
+    assert status == 0 and "warning: a figure could not be saved" in errors
+    assert re.fullmatch(rf"{re.escape(str(path))}: 407 \(4 .*%, 0 .*%, 7 .*%\)\n", printed)
     path.write_bytes(file_of(1 - np.vstack([np.pad(ink, 30)] * 2)).getvalue())
-    status, _, errors = say(capsys, "digits-rendered", path, "--split", "--results-dir", results)
+    status, _, errors = say(capsys, run.folder, path, "--split")
     assert status == 1 and "one row" in errors
 
 
-def test_a_sweep_has_no_network_of_its_own(results, tmp_path, capsys):
-    status, _, errors = say(capsys, "sweep-rendered", tmp_path / "a.png", "--results-dir", results)
-    assert status == 1 and "mnist_dense/sweep-rendered/activation-tanh" in errors
+def test_of_several_seeds_the_first_network_reads(digits, run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tools.predict.draw_all", lambda *_: None)
+    folder = save_seeds(tmp_path / "mnist_dense" / "both", [0.9, 0.8])
+    shutil.copytree(run.folder, folder / "seed-1", dirs_exist_ok=True)  # seed-2 has no network
+    (tmp_path / "a.png").write_bytes(file_of(1 - large(digits[0][0])).getvalue())
+    status, printed, _ = say(capsys, folder, tmp_path / "a.png")
+    assert status == 0 and printed.count("\n") == 1
+
+
+def test_numbers_are_split_by_networks_for_digits_only(tmp_path, capsys):
+    folder = save_run(tmp_path / "fashion_cnn_augment" / "a", dataset="fashion_mnist")
+    status, _, errors = say(capsys, folder, tmp_path / "a.png", "--split")
+    assert status == 2 and errors.count("\n") == 1 and "--split is for digits" in errors
 
 
 def test_pictures_of_one_name_have_figures_of_their_own(tmp_path):
-    used = set()
-    names = [figure_name(tmp_path / name, used) for name in ("a.jpg", "A.png", "b/a.png")]
-    assert names == ["a.png", "A-2.png", "a-3.png"]
-    assert len(figure_name(tmp_path / ("x" * 300), used)) < 100
+    taken = []
+    for name in ("a.jpg", "A.png", "b/a.png"):
+        taken.append(figure_name(tmp_path / name, taken))
+    assert taken == ["a.png", "A-2.png", "a-3.png"]
+    assert len(figure_name(tmp_path / ("x" * 300), taken)) < 100
 
 
-def test_mistakes_are_told_before_keras_is_loaded(results):
-    command = (
+def test_mistakes_are_told_before_keras_is_loaded(tmp_path):
+    save_run(tmp_path / "mnist_cnn" / "a")
+    code = (
         "import sys; from tools.predict import main\n"
-        "try: main(sys.argv[1:])\n"
-        "finally: print('keras' in sys.modules or 'tensorflow' in sys.modules)"
+        "for run in sys.argv[1:3]:\n"
+        "    try: main([run, 'missing.png', *sys.argv[3:]])\n"
+        "    except SystemExit as stop: assert stop.code == 1\n"
+        "assert not {'keras', 'tensorflow'} & set(sys.modules)"
     )
-    for run, picture, said in (
-        ("nowhere", "a.png", "there is no run"),
-        ("digits-rendered", "missing.png", "missing.png cannot be read"),
-    ):
-        answer = subprocess.run(
-            [sys.executable, "-c", command, run, picture, "--results-dir", str(results)],
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            cwd=REPOSITORY,
-            env=os.environ,
-        )
-        assert answer.returncode == 1 and said in answer.stderr
-        assert answer.stdout.strip() == "False"
-
-
-def test_a_picture_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(UserError, match="is a folder"):
-        read_picture(tmp_path)
+    command = [sys.executable, "-c", code, "nowhere", "a", "--results-dir", str(tmp_path)]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    first, second = answer.stderr.splitlines()
+    assert answer.returncode == 0 and "there is no run" in first
+    assert "missing.png: it cannot be read" in second

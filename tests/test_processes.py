@@ -2,21 +2,19 @@
 
 import os
 import socket
-import sys
 import time
 from importlib.util import find_spec
 
 import pytest
 from conftest import assert_same_state, only_backend, run_script, start_script, wait_for
 
-from experiment.backend.processes import ADDRESS, PROCESS, PROCESSES
+import mnist_dense
+from common.errors import UserError
+from experiment.backend.processes import ADDRESS, PROCESS, PROCESSES, join
 
-needs_jax = pytest.mark.skipif(
-    not find_spec("jax") or sys.version_info < (3, 11),
-    reason="jax is not installed, or is that of Python 3.10",
-)
+needs_jax = pytest.mark.skipif(not find_spec("jax"), reason="jax is not installed")
 
-SHORT = "--data rendered --images 1600 --validation 0.2 --batch-size 64 --figures none".split()
+SHORT = "--data synthetic --images 1600 --validation 0.2 --batch-size 64 --figures none".split()
 # A hundred steps. Adam would make a difference of rounding, where a gradient is next to nothing, as
 # large as a step.
 STEPS = [*SHORT, "--optimizer", "momentum", "--learning-rate", "0.02", "--epochs", "5"]
@@ -46,6 +44,7 @@ def outcome(process):
     return process.returncode, output, errors
 
 
+@pytest.mark.slow
 @needs_jax
 def test_two_processes_take_the_steps_of_one_also_after_one_was_killed(alone, tmp_path):
     results = ("--results-dir", tmp_path)
@@ -65,16 +64,17 @@ def test_two_processes_take_the_steps_of_one_also_after_one_was_killed(alone, tm
     assert "epoch" not in outcome(both[1])[1]
 
     # The second one as on a machine of its own, where the results are not.
-    again = ["--resume", "two-rendered", *results]
+    again = ["--resume", "two-synthetic", *results]
     both = start_two(alone, "mnist_dense", again, [*options, "--results-dir", tmp_path / "none"])
     outcomes = [outcome(process) for process in both]
     assert [(status, errors) for status, _, errors in outcomes] == [(0, ""), (0, "")]
-    assert "going on after epoch" in outcomes[0][1]
-    folders = [tmp_path / "mnist_dense" / f"{name}-rendered" for name in ("one", "two")]
+    assert "resuming after epoch" in outcomes[0][1]
+    folders = [tmp_path / "mnist_dense" / f"{name}-synthetic" for name in ("one", "two")]
     assert {path.name for path in folders[0].iterdir()} == {p.name for p in folders[1].iterdir()}
     assert_same_state(*(folder / "checkpoint-5.npz" for folder in folders), within=1e-5)
 
 
+@pytest.mark.slow
 @needs_jax
 def test_processes_with_other_options_are_refused(alone, tmp_path):
     options = [*SHORT, "--epochs", 1, "--results-dir", tmp_path]
@@ -89,20 +89,34 @@ def test_processes_with_other_options_are_refused(alone, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "backend", "address", "answer"),
+    ("options", "answer"),
     [
-        ([], "tensorflow", "", "--distributed needs Keras on JAX"),
-        (["--engine", "numpy"], "tensorflow", "", "for --engine keras alone"),
-        (["--seed", "1", "2"], "jax", "", "--distributed trains one network"),
-        (["--resume", "none"], "jax", "", "only the first process needs --resume"),
-        pytest.param([], "jax", "", f"set {ADDRESS}", marks=needs_jax),
-        pytest.param([], "jax", "no-port", f"set {ADDRESS}", marks=needs_jax),
+        (["--engine", "numpy"], "--distributed has no effect with --engine numpy"),
+        (["--seed", "1", "2"], "--distributed trains one network"),
+        (["--dropout", "0", "0.1"], "--distributed trains one network"),
+        (["--resume", "none"], "only the first process needs --resume"),
     ],
 )
-def test_what_cannot_be_distributed_is_one_line(options, backend, address, answer, tmp_path):
-    answered = run_script(
-        "mnist_dense", "--data", "rendered", "--distributed", *options, "--results-dir", tmp_path,
-        env=os.environ | {"KERAS_BACKEND": backend, ADDRESS: address, PROCESSES: "2", PROCESS: "0"},
-    )  # fmt: skip
-    assert answered.returncode in (1, 2) and answered.stderr.count("\n") == 1
-    assert answer in answered.stderr
+def test_options_that_cannot_be_distributed_are_one_line(options, answer, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        mnist_dense.main([*options, "--distributed", "--results-dir", str(tmp_path)])
+    line = capsys.readouterr().err
+    assert stop.value.code in (1, 2) and line.count("\n") == 1 and answer in line
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
+def test_a_backend_that_cannot_be_distributed_is_one_line(backend):
+    with pytest.raises(UserError, match="--distributed needs Keras on JAX") as error:
+        join(backend)
+    assert error.value.status == 2
+
+
+@pytest.mark.slow
+@needs_jax
+@pytest.mark.parametrize("address", ["", "no-port"])
+def test_processes_that_are_not_to_be_found_are_one_line(address, tmp_path):
+    environment = {"KERAS_BACKEND": "jax", ADDRESS: address, PROCESSES: "2", PROCESS: "0"}
+    options = ["--data", "synthetic", "--distributed", "--results-dir", tmp_path]
+    answer = run_script("mnist_dense", *options, env=os.environ | environment)
+    assert answer.returncode == 2 and answer.stderr.count("\n") == 1
+    assert f"set {ADDRESS}" in answer.stderr

@@ -1,6 +1,7 @@
-"""The real scripts, run as people run them."""
+"""The real scripts: in this process on a tiny dataset, and, slowly, as people run them."""
 
 import csv
+import importlib
 import json
 import os
 import shutil
@@ -8,32 +9,392 @@ import signal
 import subprocess
 import sys
 import time
+from statistics import mean, stdev
 
-import keras
+import numpy as np
 import pytest
-from conftest import REPOSITORY, SCRIPTS, needs_real_data, only_run, run_script
+from conftest import REPOSITORY, SCRIPTS, dataset, needs_real_data, only_run, run_script
+from tiny import press_ctrl_c
 
 from common.data.load import load
+from common.errors import UserError
+from experiment.options import SETTINGS
 from experiment.runs.folder import MARKER
+from experiment.train.recorder import Recorder
+from tools.rerun import differing_columns
 
-# One epoch over the rendered images: enough to pass through all of a script.
-SHORT = ("--data", "rendered", "--epochs", "1")
-FILES = {"config.json", "history.csv", "metrics.json", "model.keras"}
-FILES |= {"test_predictions.npz", "curves.png", "confusion_matrix.png", "calibration.png"}
-AUGMENTATION_FILES = {"augmentation.npz", "augmentation.png"}
-FILES |= {"mistakes.png", "filters.png", "checkpoint-1.npz"} | AUGMENTATION_FILES
-CNN_FILES = {"feature_maps.png", "attention.png"}
+OF_EVERY_RUN = {".lock", "config.json", "history.csv", "metrics.json", "test_predictions.npz"}
+FIGURES = {"curves.png", "confusion_matrix.png", "calibration.png", "mistakes.png", "filters.png"}
+OF_AUGMENTATION = {"augmentation.npz", "augmentation.png"}
+OF_CONVOLUTIONS = {"feature_maps.png", "attention.png"}
+FILES = OF_EVERY_RUN | FIGURES | OF_AUGMENTATION | {"model.keras", "checkpoint-1.npz"}
+
+# One epoch over the synthetic images: enough to pass through all of a script.
+SHORT = ("--data", "synthetic", "--epochs", 1)
+NUMPY = ("--engine", "numpy", "--hidden", 16, "--epochs", 2, "--figures", "none")
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has neither the call nor its kind")
 
 
-def metrics_of(folder):
-    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+def names_in(folder):
+    return {path.name for path in folder.iterdir()}
 
 
+def json_in(folder, name="metrics"):
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def exit_status(run):
+    """With which status a script's main() ends the process."""
+    with pytest.raises(SystemExit) as stop:
+        run()
+    return stop.value.code
+
+
+def settings_of(run):
+    """A run's settings as text, by which several processes see whether theirs are the same."""
+    return json.dumps({name: vars(run.args)[name] for name in SETTINGS if name in run.args})
+
+
+@pytest.fixture
+def run_main(monkeypatch, tmp_path):
+    """Calls a script's main() on 400 images, with its results in `tmp_path`."""
+    tiny = dataset(400, 100, title="MNIST (synthetic)", synthetic=True)
+    monkeypatch.setattr("experiment.run.load", lambda *_: tiny)
+
+    def call(script, *options):
+        module = importlib.import_module(script)
+        return module.main([*map(str, options), "--results-dir", str(tmp_path)])
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("script", "changes", "kind"),
+    [
+        ("mnist_dense", {"hidden": "16"}, "Flatten"),
+        ("mnist_cnn", {"filters": 4, "optimizer": "momentum"}, "Conv2D"),
+        ("fashion_cnn_augment", {"filters": 4, "erase": 8, "test_flip": True}, "Conv2D"),
+    ],
+)
+def test_a_changed_recipe_and_a_layer_more_change_the_default_run(
+    script, changes, kind, run_main, tmp_path, monkeypatch, capsys
+):
+    """A whole run in Keras: what it prints, keeps and gives back."""
+    import keras
+
+    module = importlib.import_module(script)
+    build, plain = module.build_model, []
+
+    def deeper(args):
+        model = build(args)
+        plain.append(model.count_params())
+        last = model.layers[-1]
+        model.pop()
+        model.add(keras.layers.Dense(7))
+        model.add(type(last).from_config(last.get_config()))
+        return model
+
+    monkeypatch.setattr(module, "build_model", deeper)
+    default = module.RECIPES["default"] | changes | {"epochs": 1, "batch_size": 80}
+    monkeypatch.setattr(module, "RECIPES", module.RECIPES | {"default": default})
+    (run,) = run_main(script, "--figures", "curves", "--precision", "float32")
+
+    assert run.folder == only_run(tmp_path, script) and run.folder.name.endswith("-synthetic")
+    assert names_in(run.folder) == FILES - FIGURES - {"augmentation.png"} | {"curves.png"}
+    config, metrics = json_in(run.folder, "config"), json_in(run.folder)
+    given = {name: config[name] for name in changes if name != "hidden"}
+    assert given.items() <= changes.items()
+    assert config["epochs"] == 1 and config["synthetic"] and metrics["synthetic"]
+    with (run.folder / "history.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["validation_accuracy"]) == metrics["validation_accuracy"]
+    assert len(metrics["per_class"]) == 10 and sum(map(sum, metrics["confusion_matrix"])) == 100
+
+    # What main() gives back is what the folder holds.
+    assert json_in(run.folder) == run.metrics and run.history.column("epoch") == [1]
+    assert metrics["parameters"] == run.model.count_params() != plain[0]
+    assert kind in {type(layer).__name__ for layer in run.model.layers}
+    saved = keras.saving.load_model(run.folder / "model.keras")
+    assert all(map(np.array_equal, saved.get_weights(), run.model.get_weights()))
+    data = run.dataset
+    logits = run.model(data.test_images).numpy()
+    if "test_flip" in changes:
+        logits = (logits + run.model(data.test_images[:, :, ::-1]).numpy()) / 2
+    with np.load(run.folder / "test_predictions.npz") as predictions:
+        assert predictions["logits"] == pytest.approx(logits, abs=1e-4)
+        assert (predictions["labels"] == data.test_labels).all()
+    right = (logits.argmax(axis=1) == data.test_labels).mean()
+    assert metrics["test_accuracy"] == pytest.approx(right)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines[:3]] == ["data", "device", "recipe"]
+    assert lines[3].startswith("epoch 1/1") and len(lines) == 7
+    assert f"test accuracy {right:.2%}" in lines[4] and "(synthetic)" in lines[4]
+    assert lines[-1] == f"results in {run.folder}"
+
+
+def test_a_recipe_more_can_be_chosen(run_main, monkeypatch, capsys):
+    import mnist_dense
+
+    mine = {"about": "my own", "engine": "numpy", "hidden": [8, (8, 8)], "epochs": 1, "shift": 0}
+    monkeypatch.setattr(mnist_dense, "RECIPES", mnist_dense.RECIPES | {"mine": mine})
+    runs = run_main("mnist_dense", "--recipe", "mine", "--figures", "curves")
+    assert (runs[0].folder.parent / "sweep.png").is_file()
+    assert all((run.folder / "curves.png").is_file() for run in runs)
+    assert [run.metrics["parameters"] for run in runs] == [785 * 8 + 90, 785 * 8 + 72 + 90]
+    assert exit_status(lambda: run_main("mnist_dense", "--help")) == 0
+    assert "my own" in capsys.readouterr().out
+    monkeypatch.setitem(mine, "epochs", 0)
+    assert exit_status(lambda: run_main("mnist_dense", "--recipe", "mine")) == 2
+    assert "the recipe mine: must be a whole number from 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("engine", ["tensorflow", "numpy"])
+def test_an_engine_from_scratch_leaves_the_same_folder(engine, run_main, capsys):
+    options = (*NUMPY, "--engine", engine, "--epochs", 8, "--learning-rate", 0.01)
+    (run,) = run_main("mnist_dense", *options, "--quiet")
+    kept = OF_EVERY_RUN | {"augmentation.npz", "model.npz", "checkpoint-8.npz"}
+    assert names_in(run.folder) == kept
+    assert run.metrics["test_accuracy"] > 0.6
+    assert run.metrics["parameters"] == 785 * 16 + 17 * 10
+    with np.load(run.folder / "model.npz") as saved:
+        assert all(map(np.array_equal, saved.values(), map(np.asarray, run.model.parameters)))
+    answer = capsys.readouterr()
+    assert answer.err == "" and len(answer.out.splitlines()) == 3
+
+
+def test_repeats_give_a_run_for_each_seed_and_their_mean(run_main, tmp_path, capsys):
+    options = (*NUMPY, "--figures", "curves", "--repeats", 2, "--seed", 5, "--name", "twice")
+    runs = run_main("mnist_dense", *options)
+    folder = tmp_path / "mnist_dense" / "twice-synthetic"
+    own = {".lock", "config.json", "metrics.json", "curves.png"}
+    assert names_in(folder) == own | {"seed-5", "seed-6"}
+    assert [run.folder for run in runs] == [folder / "seed-5", folder / "seed-6"]
+    each = [json_in(run.folder)["test_accuracy"] for run in runs]
+    overview = json_in(folder)
+    assert each[0] != each[1]
+    assert overview["seeds"] == [5, 6] and overview["test_accuracy_of_each"] == each
+    assert overview["test_accuracy"] == pytest.approx(mean(each))
+    assert overview["test_accuracy_sd"] == pytest.approx(stdev(each))
+    assert "±" in capsys.readouterr().out.splitlines()[-3]
+
+
+def test_a_sweep_leaves_a_run_for_each_combination_and_a_table(run_main, tmp_path, capsys):
+    options = (*NUMPY, "--activation", "relu", "tanh", "--batch-size", 50, 100)
+    runs = run_main("mnist_dense", *options)
+    folder = only_run(tmp_path, "mnist_dense")
+    members = [
+        f"activation-{activation}_batch-size-{size}"
+        for activation in ("relu", "tanh")
+        for size in (50, 100)
+    ]
+    assert names_in(folder) == {".lock", "config.json", "sweep.md", *members}
+    assert [run.folder for run in runs] == [folder / member for member in members]
+    for run in runs:
+        assert names_in(run.folder) >= OF_EVERY_RUN - {".lock"} | {"model.npz"}
+        config = json_in(run.folder, "config")
+        name = f"activation-{config['activation']}_batch-size-{config['batch_size']}"
+        assert name == run.folder.name
+    output = capsys.readouterr().out
+    table = (folder / "sweep.md").read_text(encoding="utf-8")
+    assert table in output and len(table.splitlines()) == 6
+    for number, member in enumerate(members):
+        row = table.splitlines()[2 + number]
+        words = member.replace("batch-size", "batch size").replace("_", ", ").replace("-", " ")
+        assert f"--- {words}" in output and words.split()[1].rstrip(",") in row
+        assert f"{100 * runs[number].metrics['test_accuracy']:.2f}" in row
+
+
+def test_ctrl_c_saves_all_that_was_reached_and_resuming_ends_the_same(
+    run_main, tmp_path, monkeypatch, capsys
+):
+    options = (*NUMPY, "--epochs", 4)
+    (whole,) = run_main("mnist_dense", *options, "--name", "whole")
+    with monkeypatch.context() as patch:
+        press_ctrl_c(patch, epoch=2, batch=0)
+        cut = lambda: run_main("mnist_dense", *options, "--name", "cut")  # noqa: E731
+        assert exit_status(cut) == 128 + signal.SIGINT
+    folder = tmp_path / "mnist_dense" / "cut-synthetic"
+    answer = capsys.readouterr()
+    assert "stopping as soon as everything is saved" in answer.err
+    line = "stopped after epoch 2; everything is saved, and --resume cut-synthetic"
+    assert line in answer.out
+    metrics = json_in(folder)
+    assert metrics["stopped_early"] and metrics["epochs"] == 2
+    kept = names_in(whole.folder) - {"checkpoint-4.npz"} | {"checkpoint-2.npz", MARKER}
+    assert names_in(folder) == kept
+    assert "stopped on request" in (folder / MARKER).read_text()
+
+    (run,) = run_main("mnist_dense", "--resume", "latest")
+    assert run.folder == folder and "resuming after epoch 2" in capsys.readouterr().out
+    assert settings_of(run) == settings_of(whole)
+    assert names_in(folder) == names_in(whole.folder)
+    assert not differing_columns(run.history, whole.history)
+    for values, same in zip(run.model.parameters, whole.model.parameters, strict=True):
+        assert np.array_equal(values, same)
+
+
+def test_ctrl_c_ends_a_sweep_and_its_other_runs_are_resumed(
+    run_main, tmp_path, monkeypatch, capsys
+):
+    options = (*NUMPY, "--name", "sweep", "--batch-size", 50, 100, 200)
+    batches = iter(range(1000))
+
+    def interrupted(recorder, number, logs=None):
+        if next(batches) == 20:  # of 8 and of 4 in each of two epochs
+            signal.raise_signal(signal.SIGINT)
+        original(recorder, number, logs)
+
+    original = Recorder.on_train_batch_end
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_train_batch_end", interrupted)
+        assert exit_status(lambda: run_main("mnist_dense", *options)) == 130
+    folder = tmp_path / "mnist_dense" / "sweep-synthetic"
+    members = [folder / f"batch-size-{size}" for size in (50, 100, 200)]
+    assert [(member / MARKER).exists() for member in members[:2]] == [False, True]
+    assert not members[2].exists() and (folder / MARKER).exists()
+    # A member that was stopped does not look as if it still ran.
+    assert "stopped on request" in (members[1] / MARKER).read_text()
+    assert len((folder / "sweep.md").read_text().splitlines()) == 4
+
+    runs = run_main("mnist_dense", "--resume", "sweep-synthetic")
+    assert [run.folder for run in runs] == members
+    assert "--- batch size 50: finished before" in capsys.readouterr().out
+    assert all(json_in(member)["epochs"] == 2 for member in members)
+    assert not [*folder.rglob(MARKER)]
+
+
+def test_a_loss_that_is_not_finite_is_one_line_and_keeps_the_folder(run_main, tmp_path, capsys):
+    options = (*NUMPY, "--optimizer", "sgd", "--learning-rate", 1e30)
+    assert exit_status(lambda: run_main("mnist_dense", *options)) == 1
+    answer = capsys.readouterr()
+    assert answer.err.count("\n") == 1 and answer.err.startswith("error: ")
+    assert "in epoch 1: lower --learning-rate (it was 1e+30)" in answer.err
+    marker = (only_run(tmp_path, "mnist_dense") / MARKER).read_text()
+    assert "became" in marker and "ended by" in marker
+
+
+def test_of_a_sweep_the_runs_that_do_not_fail_are_kept(run_main, tmp_path, capsys):
+    options = (*NUMPY, "--optimizer", "sgd", "--learning-rate", 1e30, 0.1, "--repeats", 2)
+    assert exit_status(lambda: run_main("mnist_dense", *options)) == 1
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 3 and all(line.startswith("warning: ") for line in warnings[:2])
+    assert warnings[2].startswith("error: 2 of 4 runs failed: ")
+    folder = only_run(tmp_path, "mnist_dense")
+    table = (folder / "sweep.md").read_text(encoding="utf-8").splitlines()
+    assert "failed" in table[2] and "±" in table[3]
+    kept = folder / "learning-rate-0.1"
+    assert json_in(kept)["seeds"] == [1, 2] and not (kept / MARKER).exists()
+    assert "became" in (folder / "learning-rate-1e+30" / "seed-1" / MARKER).read_text()
+
+
+def test_a_run_that_ends_by_an_error_is_resumed_after_its_last_epoch(
+    run_main, tmp_path, monkeypatch, capsys
+):
+    (whole,) = run_main("mnist_dense", *NUMPY, "--name", "whole")
+
+    class PowerCut(Exception):
+        pass
+
+    def on_epoch_begin(recorder, epoch, logs=None):
+        if epoch == 1:
+            raise PowerCut("of the whole street")
+        original(recorder, epoch, logs)
+
+    original = Recorder.on_epoch_begin
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_epoch_begin", on_epoch_begin)
+        with pytest.raises(PowerCut):
+            run_main("mnist_dense", *NUMPY, "--name", "cut")
+    folder = tmp_path / "mnist_dense" / "cut-synthetic"
+    assert "ended by PowerCut: of the whole street" in (folder / MARKER).read_text()
+    capsys.readouterr()
+    (run,) = run_main("mnist_dense", "--resume", "latest", "--quiet")
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert run.folder == folder and names_in(folder) == names_in(whole.folder)
+    for values, same in zip(run.model.parameters, whole.model.parameters, strict=True):
+        assert np.array_equal(values, same)
+
+
+def test_a_data_folder_without_data_is_one_line_and_with_debug_a_traceback(tmp_path, capsys):
+    import mnist_cnn
+
+    argv = ["--data-dir", str(tmp_path / "nowhere"), "--results-dir", str(tmp_path)]
+    assert exit_status(lambda: mnist_cnn.main(argv)) == 1
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "nowhere" in line
+    with pytest.raises(UserError, match="nowhere"):
+        mnist_cnn.main([*argv, "--debug"])
+    assert not [*tmp_path.glob("mnist_cnn/*")]
+
+
+@pytest.fixture
+def no_data(tmp_path, monkeypatch):
+    """A process without the data and without a network."""
+    monkeypatch.setattr("common.data.load.DATASETS_FOLDER", tmp_path / "none")
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("MNIST_DATA_DIR", raising=False)
+    return tmp_path / "results"
+
+
+def test_real_data_that_is_nowhere_is_one_line(no_data, capsys):
+    import mnist_cnn
+
+    argv = ["--data", "real", "--results-dir", str(no_data)]
+    assert exit_status(lambda: mnist_cnn.main(argv)) == 1
+    answer = capsys.readouterr()
+    assert answer.err.count("\n") == 1 and "--data-dir" in answer.err
+    assert answer.out.count("downloading") == 2
+
+
+def test_a_results_folder_that_cannot_be_written_is_one_line(run_main, tmp_path, capsys):
+    folder = tmp_path / "results"
+    folder.mkdir(mode=0o500)
+    if os.access(folder, os.W_OK):  # the superuser may write anywhere but to such places
+        folder = "/proc" if os.name != "nt" else "nul"
+    import mnist_dense
+
+    argv = ["--data", "synthetic", "--results-dir", str(folder)]
+    assert exit_status(lambda: mnist_dense.main(argv)) == 1
+    answer = capsys.readouterr()
+    assert answer.err.count("\n") == 1 and "--results-dir" in answer.err
+    assert answer.out == ""
+
+
+# Slow from here on: other networks in Keras, and the scripts as processes.
+
+
+@pytest.mark.slow
+def test_a_sweep_in_keras_has_all_figures_of_each_run(run_main, tmp_path):
+    options = ("--network", "pooled", "two_convolutions", "--filters", 4, "--no-rescale")
+    runs = run_main("mnist_cnn", *options, "--epochs", 1, "--seed", 1, 2)
+    folder = only_run(tmp_path, "mnist_cnn")
+    assert names_in(folder) == {
+        *(".lock", "config.json", "sweep.md", "sweep.png"),
+        *("network-pooled", "network-two_convolutions"),
+    }
+    for run in runs:
+        assert names_in(run.folder) == (FILES | OF_CONVOLUTIONS) - {".lock"}
+        assert run.metrics["parameters"] > 1000
+
+
+@pytest.mark.slow
+def test_garments_can_be_augmented_by_keras(run_main):
+    options = ("--recipe", "image_data_generator", "--filters", 4, "--epochs", 1)
+    (run,) = run_main("fashion_cnn_augment", *options)
+    assert names_in(run.folder) == FILES | OF_CONVOLUTIONS
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_run_leaves_a_whole_folder_wherever_it_is_started(script, tmp_path):
+def test_a_script_leaves_a_whole_folder_wherever_it_is_started(script, tmp_path):
     """From another folder, in a path with spaces and other letters, without a home or a screen."""
+    import keras
+
     elsewhere = tmp_path / "Übung mit Bildern"
     repository = elsewhere / "repo"
     for package in ("common", "experiment"):
@@ -46,8 +407,7 @@ def test_a_run_leaves_a_whole_folder_wherever_it_is_started(script, tmp_path):
     )
     assert answer.returncode == 0, answer.stderr
     folder = only_run(repository / "results", script)
-    more = set() if script == "mnist_dense" else CNN_FILES
-    assert {path.name for path in folder.iterdir()} == FILES | more
+    assert names_in(folder) == FILES | (set() if script == "mnist_dense" else OF_CONVOLUTIONS)
     for picture in folder.glob("*.png"):
         assert 5_000 < picture.stat().st_size < 300_000
 
@@ -57,44 +417,53 @@ def test_a_run_leaves_a_whole_folder_wherever_it_is_started(script, tmp_path):
     assert [line.split(":")[0] for line in lines[:3]] == ["data", "device", "recipe"]
     assert lines[3].startswith("epoch 1/1")
     assert lines[-1] == f"results in {folder}"
-    assert folder.name.endswith("-rendered") and "(rendered)" in lines[-3]
+    assert folder.name.endswith("-synthetic") and "(synthetic)" in lines[-3]
 
-    metrics = metrics_of(folder)
-    assert metrics["rendered"] and metrics["test_accuracy"] > 0.5
+    metrics = json_in(folder)
+    assert metrics["synthetic"] and metrics["test_accuracy"] > 0.5
     assert f"test accuracy {metrics['test_accuracy']:.2%}" in lines[-3]
-    assert len(metrics["per_class"]) == 10
-    assert sum(map(sum, metrics["confusion_matrix"])) == 2000
-    with (folder / "history.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 1
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    assert config["rendered"] and config["epochs"] == 1
-
-    dataset = load(config["dataset"], "rendered")
+    images = load(json_in(folder, "config")["dataset"], "synthetic")
     model = keras.saving.load_model(folder / "model.keras")
-    right = model.predict(dataset.test_images, verbose=0).argmax(axis=1) == dataset.test_labels
+    right = model.predict(images.test_images, verbose=0).argmax(axis=1) == images.test_labels
     assert metrics["test_accuracy"] == pytest.approx(right.mean())
 
 
-def test_repeats_give_a_run_for_each_seed_and_their_mean(tmp_path):
-    options = ("--repeats", 2, "--seed", 5, "--hidden", 32, "--name", "twice")
-    answer = run_script("mnist_dense", *SHORT, *options, "--results-dir", tmp_path)
-    assert answer.returncode == 0, answer.stderr
-    folder = tmp_path / "mnist_dense" / "twice-rendered"
-    assert {path.name for path in folder.iterdir()} == {
-        *("config.json", "metrics.json", "curves.png", "seed-5", "seed-6")
-    }
-    each = [metrics_of(folder / f"seed-{seed}")["test_accuracy"] for seed in (5, 6)]
-    overview = metrics_of(folder)
-    assert each[0] != each[1]
-    assert overview["test_accuracy_of_each"] == each
-    assert overview["test_accuracy"] == pytest.approx(sum(each) / 2)
-    assert overview["test_accuracy_sd"] == pytest.approx(abs(each[0] - each[1]) / 2**0.5)
-    assert "±" in answer.stdout.splitlines()[-3]
+@pytest.mark.slow
+def test_without_data_and_network_the_stand_ins_are_announced(no_data):
+    """And the options that the other runs here leave alone."""
+    if (REPOSITORY / "datasets").exists():
+        pytest.skip("there is a datasets/ folder here")
+    options = ("--epochs", 1, "--augmenter", "none", "--validation", 0, "--quiet")
+    answer = run_script("fashion_cnn_augment", *options, "--results-dir", no_data)
+    assert answer.returncode == 0
+    assert "THIS IS NOT FASHION-MNIST" in answer.stderr
+    assert len(answer.stdout.splitlines()) == 3 and "synthetic" in answer.stdout.splitlines()[-1]
+    folder = only_run(no_data, "fashion_cnn_augment")
+    assert names_in(folder) == (FILES | OF_CONVOLUTIONS) - OF_AUGMENTATION
+    with (folder / "history.csv").open() as file:
+        assert [row["validation_accuracy"] for row in csv.DictReader(file)] == ["nan"]
 
 
+@pytest.mark.slow
+def test_the_numpy_engine_loads_neither_tensorflow_nor_keras(tmp_path):
+    options = ["--engine", "numpy", *map(str, SHORT), "--results-dir", str(tmp_path)]
+    code = (
+        f"import sys, mnist_dense\nmnist_dense.main({options!r})\n"
+        "loaded = {'tensorflow', 'keras', 'jax', 'torch'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    command = [sys.executable, "-c", code]
+    answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    folder = only_run(tmp_path, "mnist_dense")
+    assert names_in(folder) == FILES - {"model.keras"} | {"model.npz"}
+    assert json_in(folder)["test_accuracy"] > 0.6
+
+
+@pytest.mark.slow
 @posix_only
-def test_ctrl_c_saves_what_there_is(tmp_path):
-    command = [sys.executable, REPOSITORY / "mnist_dense.py", "--data", "rendered"]
+def test_ctrl_c_ends_a_script_without_a_traceback(tmp_path):
+    command = [sys.executable, REPOSITORY / "mnist_dense.py", "--data", "synthetic"]
     command += ["--epochs", "500", "--results-dir", tmp_path]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
@@ -106,119 +475,15 @@ def test_ctrl_c_saves_what_there_is(tmp_path):
         output, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert "what there was is saved" in output
+    assert "everything is saved" in output
     folder = only_run(tmp_path, "mnist_dense")
-    metrics = metrics_of(folder)
+    metrics = json_in(folder)
     checkpoint = {f"checkpoint-{metrics['epochs']}.npz"}
-    wanted = FILES - {"checkpoint-1.npz"} | checkpoint | {MARKER}
-    assert {path.name for path in folder.iterdir()} == wanted
+    assert names_in(folder) == FILES - {"checkpoint-1.npz"} | checkpoint | {MARKER}
     assert metrics["stopped_early"] and 2 <= metrics["epochs"] < 500
 
 
-def one_line(answer, status):
-    """The one line of stderr with which a script has ended."""
-    assert answer.returncode == status, answer.stderr
-    assert answer.stderr.count("\n") == 1, answer.stderr
-    return answer.stderr
-
-
-@pytest.fixture
-def no_data(tmp_path):
-    """An environment without the data and without a network."""
-    if (REPOSITORY / "datasets").exists():
-        pytest.skip("there is a datasets/ folder here")
-    dead_end = "http://127.0.0.1:9"
-    environment = os.environ | {"http_proxy": dead_end, "https_proxy": dead_end}
-    environment |= {"KERAS_HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
-    environment.pop("MNIST_DATA_DIR", None)
-    return environment
-
-
-def test_real_data_that_is_nowhere_is_one_line(no_data):
-    answer = run_script("mnist_cnn", "--data", "real", env=no_data)
-    assert "--data-dir" in one_line(answer, 1)
-    assert answer.stdout.count("downloading") == 2
-
-
-def test_without_data_and_network_the_stand_ins_are_announced(no_data, tmp_path):
-    """And the options that the other runs here leave alone."""
-    options = ("--epochs", 1, "--no-augment", "--validation", 0, "--quiet")
-    answer = run_script(
-        "fashion_cnn_augment", *options, "--results-dir", tmp_path / "results", env=no_data
-    )
-    assert answer.returncode == 0
-    assert "THIS IS NOT FASHION-MNIST" in answer.stderr
-    assert len(answer.stdout.splitlines()) == 3 and "rendered" in answer.stdout.splitlines()[-1]
-    folder = only_run(tmp_path / "results", "fashion_cnn_augment")
-    wanted = (FILES | CNN_FILES) - AUGMENTATION_FILES
-    assert {path.name for path in folder.iterdir()} == wanted
-    with (folder / "history.csv").open() as file:
-        assert [row["validation_accuracy"] for row in csv.DictReader(file)] == ["nan"]
-
-
-@pytest.mark.parametrize("engine", ["tensorflow", "numpy"])
-def test_an_engine_by_hand_leaves_the_same_folder(engine, tmp_path):
-    answer = run_script("mnist_dense", *SHORT, "--engine", engine, "--results-dir", tmp_path)
-    assert (answer.returncode, answer.stderr) == (0, "")
-    folder = only_run(tmp_path, "mnist_dense")
-    assert {path.name for path in folder.iterdir()} == FILES - {"model.keras"} | {"model.npz"}
-    assert metrics_of(folder)["test_accuracy"] > 0.6
-
-
-def test_a_sweep_leaves_a_run_for_each_value_a_table_and_an_overlay(tmp_path):
-    options = ("--blocks", 1, 2, "--network", "pooled", "two_convolutions", "--images", 600)
-    answer = run_script("mnist_cnn", *SHORT, *options, "--no-rescale", "--results-dir", tmp_path)
-    assert (answer.returncode, answer.stderr) == (0, "")
-    folder = only_run(tmp_path, "mnist_cnn")
-    members = {
-        f"network-{network}_blocks-{blocks}"
-        for network in ("pooled", "two_convolutions")
-        for blocks in (1, 2)
-    }
-    own = {"config.json", "sweep.md", "sweep.png"}
-    assert {path.name for path in folder.iterdir()} == own | members
-    for member in members:
-        assert {path.name for path in (folder / member).iterdir()} >= FILES
-        assert metrics_of(folder / member)["parameters"] > 1000
-    assert (folder / "sweep.md").read_text(encoding="utf-8") in answer.stdout
-
-
-def test_garments_can_be_varied_by_keras(tmp_path):
-    options = ("--recipe", "image_data_generator", "--images", 1000, "--results-dir", tmp_path)
-    answer = run_script("fashion_cnn_augment", *SHORT, *options)
-    assert (answer.returncode, answer.stderr) == (0, "")
-    assert (only_run(tmp_path, "fashion_cnn_augment") / "augmentation.png").exists()
-
-
-def test_debug_shows_the_traceback(tmp_path):
-    answer = run_script("mnist_cnn", "--data-dir", tmp_path / "nowhere", "--debug")
-    assert answer.returncode == 1
-    assert "Traceback" in answer.stderr and "UserError" in answer.stderr
-
-
-def test_a_data_folder_without_data_is_one_line(tmp_path):
-    answer = run_script("mnist_cnn", "--data-dir", tmp_path / "nowhere")
-    assert "nowhere" in one_line(answer, 1)
-
-
-def test_a_results_folder_that_cannot_be_written_is_one_line(tmp_path):
-    folder = tmp_path / "results"
-    folder.mkdir(mode=0o500)
-    if os.access(folder, os.W_OK):  # the superuser may write anywhere but to such places
-        folder = "/proc" if os.name != "nt" else "nul"
-    answer = run_script("mnist_dense", *SHORT, "--results-dir", folder)
-    assert "--results-dir" in one_line(answer, 1)
-    assert answer.stdout == ""
-
-
-def test_a_loss_that_is_no_number_is_one_line_and_keeps_the_folder(tmp_path):
-    options = ("--optimizer", "sgd", "--learning-rate", 1e9, "--results-dir", tmp_path)
-    answer = run_script("mnist_dense", *SHORT, *options)
-    assert "in epoch 1: lower --learning-rate" in one_line(answer, 1)
-    folder = only_run(tmp_path, "mnist_dense")
-    assert "the loss became" in (folder / MARKER).read_text()
-
-
+@pytest.mark.slow
 @posix_only
 def test_a_full_disk_is_one_error_and_what_was_written_stays_whole(tmp_path):
     import resource
@@ -233,12 +498,11 @@ def test_a_full_disk_is_one_error_and_what_was_written_stays_whole(tmp_path):
     assert "checkpoint-1.npz" in warning and "training goes on" in warning
     assert answer.returncode == 1 and error.startswith("error: ") and "model.keras" in error
     folder = only_run(tmp_path, "mnist_dense")
-    assert metrics_of(folder)["test_accuracy"] > 0.5
-    names = {path.name for path in folder.iterdir()}
-    small = {"config.json", "history.csv", "metrics.json", "test_predictions.npz"}
-    assert names == small | {MARKER}
+    assert json_in(folder)["test_accuracy"] > 0.5
+    assert names_in(folder) == OF_EVERY_RUN | {MARKER}
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_a_script_and_shows_the_curves(tmp_path):
     manager = pytest.importorskip("jupyter_client.manager")
     kernel, client = manager.start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
@@ -246,8 +510,9 @@ def test_a_notebook_runs_a_script_and_shows_the_curves(tmp_path):
         code = (
             f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
             "import mnist_dense\n"
-            f"mnist_dense.main(['--data', 'rendered', '--epochs', '1', '--hidden', '16',"
-            f" '--show', '--results-dir', {str(tmp_path)!r}])"
+            "(run,) = mnist_dense.main(['--data', 'synthetic', '--epochs', '1', '--hidden', '16',"
+            f" '--show', '--results-dir', {str(tmp_path)!r}])\n"
+            "assert run.model.count_params() == run.metrics['parameters']"
         )
         shown = []
         reply = client.execute_interactive(code, timeout=200, output_hook=shown.append)
@@ -264,6 +529,7 @@ def test_a_notebook_runs_a_script_and_shows_the_curves(tmp_path):
         kernel.shutdown_kernel(now=True)
 
 
+@pytest.mark.slow
 @needs_real_data
 @pytest.mark.parametrize(
     ("script", "epochs", "accuracy"),
@@ -274,8 +540,8 @@ def test_a_short_training_on_real_data_reaches_its_accuracy(script, epochs, accu
     answer = run_script(script, "--data", "real", "--epochs", epochs, "--results-dir", tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr == ""
-    metrics = metrics_of(only_run(tmp_path, script))
-    assert not metrics["rendered"]
+    metrics = json_in(only_run(tmp_path, script))
+    assert not metrics["synthetic"]
     assert metrics["test_accuracy"] >= accuracy
     assert sum(map(sum, metrics["confusion_matrix"])) == 10_000
     assert metrics["seconds"]["training"] < time.perf_counter() - began

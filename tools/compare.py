@@ -1,76 +1,70 @@
 """Compare saved runs: what differs in their options, how well they did, and how fast.
 
-Prints a table and leaves it with a figure in `results/comparisons/`. Of two runs it also says
-whether chance may explain the difference, and shows the images on which they disagree.
+Prints a table and saves it with a figure in `results/comparisons/`. Of two runs it also says
+whether the difference may be chance, and shows the images on which they disagree. A run with
+several seeds is one line of the table; a sweep has a line for each combination of options.
 """
 
-from __future__ import annotations
-
 import argparse
-import contextlib
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
+
+if not __package__:  # started as a file: python tools/compare.py
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from scipy.special import softmax
 
 from common.errors import UserError, one_line_errors, suggestion
-from common.files import beside, create_folder, write_atomically
-from experiment.options import ToolParser, as_typed, in_words, whole_number
-from experiment.report import markdown_table
-from experiment.runs.folder import NOT_COMPARED
-from experiment.runs.saved import SavedRun, find_run, read_run, run_folders
+from common.files import atomic_path, write_atomically
+from common.tables import markdown_table, mean_std
+from experiment.options import NOT_COMPARED
+from experiment.runs.folder import create_folder
+from experiment.runs.saved import SavedRun
+from experiment.values import as_typed, in_words, whole_number
+from tools.command_line import RUN_HELP, ToolParser
 from tools.comparison.significance import compare_networks, compare_seeds
+from tools.saved import find_run, load_dataset, read_runs, run_folders
 
-# What a config.json holds beside options. The seeds are told as those that gave a result.
-NO_OPTIONS = {*NOT_COMPARED, "seed", "cores", "platform", "versions", "git_commit"} | {
-    "dataset", "title", "rendered", "source", "fingerprint"
-}  # fmt: skip
+# What a config.json holds beside options. The seeds shown are those that gave a result.
+NO_OPTIONS = {*NOT_COMPARED, *"seed cores platform versions git_commit".split()}
+NO_OPTIONS |= {*"dataset title synthetic source fingerprint".split()}
 WIDEST_TABLE = 120  # characters; a wider one is turned, with a column for each run
 SHOWN = 24  # images on which two networks disagree
 
 
 def main(argv: Sequence[str] = ()) -> None:
-    """Compare the runs that `argv` names: print the table, and write it with the figures."""
+    """Compare the runs that `argv` names: print the table, and save it with the figures."""
     args = parse(argv)
-    with one_line_errors():
-        results = args.results_dir
-        with contextlib.suppress(RuntimeError):  # "~nobody" is then a name like any other
-            results = results.expanduser()
-        results = results.resolve()
-        runs = choose_runs(args, results)
-        check_same_images(runs)
+    with one_line_errors(args.debug):
+        runs = choose_runs(args)
         options = differing_options(runs)
         labels = choose_labels(runs, options)
-        answers = predictions_of_two(runs)
+        predictions = predictions_of_two(runs)
         text = table(runs, options)
-        if answers:
-            right = [logits.argmax(axis=1) == classes for logits, classes in answers]
+        if predictions:
+            right = [logits.argmax(axis=1) == classes for logits, classes in predictions]
             text += f"\n\n{compare_networks(*right, labels)}"
         elif len(runs) == 2 and any(run.members for run in runs):
-            text += f"\n\n{compare_seeds(*map(test_accuracies, runs), labels)}"
+            images = int(np.sum(runs[0].trainings[0].metrics["confusion_matrix"]))
+            text += f"\n\n{compare_seeds(*map(test_accuracies, runs), labels, images)}"
         print(text, flush=True)
         name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        folder = create_folder(results / "comparisons", name, numbered=True)
+        folder = create_folder(args.results_dir / "comparisons", name, numbered=True)
         write_atomically(folder / "comparison.md", f"{text}\n".encode())
-        draw(runs, labels, answers, folder)
+        draw(runs, labels, predictions, folder)
         print(f"\ncomparison in {folder}")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The options; leaves with status 2 and one line when one is wrong."""
+    """The options; exits with status 2 and one line when one is wrong."""
     parser = ToolParser("compare", __doc__)
     add = parser.add_argument
-    add(
-        "runs",
-        nargs="*",
-        metavar="RUN",
-        help="a run's name, script/name or folder, or latest; one with several seeds is one line, "
-        "a sweep stands for its combinations of options",
-    )
+    add("runs", nargs="*", metavar="RUN", help=RUN_HELP)
     add("--last", type=whole_number(1), metavar="N", help="the last N runs or sweeps (2)")
     add("--script", metavar="NAME", help="only those of one script, such as mnist_cnn")
     args = parser.parse_args(argv)
@@ -79,35 +73,40 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def choose_runs(args: argparse.Namespace, results: Path) -> list[SavedRun]:
-    """The runs to compare, at least two. Raises UserError where there are fewer."""
+def choose_runs(args: argparse.Namespace) -> list[SavedRun]:
+    """The runs to compare. Raises UserError for fewer than two, or tests on different images."""
     if args.runs:
-        folders = [find_run(text, results) for text in args.runs]
+        folders = [find_run(text, args.results_dir) for text in args.runs]
         found = [run for folder in folders for run in complete_runs(folder)]
     else:
-        found = last_runs(args.last or 2, args.script, results)
+        found = last_runs(args.last or 2, args.script, args.results_dir)
     runs = list({run.folder.resolve(): run for run in found}.values())
     if len(runs) < 2:
         known = f"only {runs[0].name}" if runs else "no finished run"
         raise UserError(f"two runs are needed, and there is {known}: train or name another")
+    images = {run.config["fingerprint"]: f"{run.name} on {run.config['title']}" for run in runs}
+    if len(images) > 1:
+        raise UserError(
+            f"runs on different images cannot be compared: {', '.join(images.values())}; name runs "
+            "on the same images, or choose with --script"
+        )
     return runs
 
 
 def last_runs(count: int, script: str | None, results: Path) -> list[SavedRun]:
-    """What the last `count` calls of a script left, oldest first; of one script, if named.
+    """The runs of the last `count` calls of a script, oldest first.
 
     Folders that cannot be compared are left out, with a line on stderr. Raises UserError where
-    nothing is known of the script.
+    `script` has no runs.
     """
     folders = run_folders(results)
     if script is not None:
         script = script.removesuffix(".py")
         scripts = sorted({folder.parent.name for folder in folders})
+        if script not in scripts:
+            near = suggestion(script, scripts)
+            raise UserError(f"no script {script!r} has runs in {results}{near}")
         folders = [folder for folder in folders if folder.parent.name == script]
-        if not folders:
-            raise UserError(
-                f"no script {script!r} has runs in {results}{suggestion(script, scripts)}"
-            )
     calls = []
     for folder in folders:
         try:
@@ -121,51 +120,50 @@ def last_runs(count: int, script: str | None, results: Path) -> list[SavedRun]:
 
 def complete_runs(folder: Path) -> list[SavedRun]:
     """The runs of a folder. Raises UserError where one lacks what every comparison needs."""
-    runs = read_run(folder)
+    runs = read_runs(folder)
     for training in (training for run in runs for training in run.trainings):
-        seconds = training.metrics.get("seconds")
-        needed = [training.metrics.get("test_loss"), training.metrics.get("parameters")]
-        needed.append(seconds.get("training") if isinstance(seconds, dict) else None)
-        if not all(isinstance(value, (int, float)) for value in needed):
+        metrics = training.metrics
+        try:
+            sum([metrics["test_loss"], metrics["parameters"], metrics["seconds"]["training"]])
+        except (KeyError, TypeError):
             path = training.folder / "metrics.json"
-            raise UserError(f"{path} is damaged: it lacks the loss, the parameters or the time")
+            raise UserError(f"{path} is damaged: loss, parameters or time is missing") from None
         _ = training.history  # raises UserError where it is damaged
     return runs
 
 
-def check_same_images(runs: Sequence[SavedRun]) -> None:
-    """Raise UserError where not all runs were tested on the same images."""
-    examples = {}
-    for run in runs:
-        examples.setdefault(run.config["fingerprint"], run)
-    if len(examples) > 1:
-        which = ", ".join(f"{run.name} on {run.config['title']}" for run in examples.values())
-        raise UserError(
-            f"runs on different images cannot be compared: {which}; name runs on the same images, "
-            "or choose with --script"
-        )
+def differing_options(runs: Sequence[SavedRun]) -> list[dict]:
+    """For each run, the options in which the runs differ; None where its script lacks one."""
+    each = [options_of(run) for run in runs]
+    names = dict.fromkeys(name for options in each for name in options)
+    differ = [name for name in names if any(o.get(name) != each[0].get(name) for o in each)]
+    return [{name: options.get(name) for name in differ} for options in each]
 
 
 def options_of(run: SavedRun) -> dict:
-    """The options of a run that could make a difference, script and recipe first."""
-    seeds = tuple(training.config["seed"] for training in run.trainings)
+    """The options of a run that may make a difference, script and recipe first."""
     options = {key: run.config[key] for key in ("script", "recipe")}
     options |= {key: value for key, value in run.config.items() if key not in NO_OPTIONS}
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
     metrics = run.trainings[0].metrics
     if "epochs" in metrics and not metrics.get("stopped_early"):
         options["epochs"] = metrics["epochs"]  # config.json has more while it is trained further
-    return options | {"seed": seeds}
+    changes = dict.fromkeys(text for one in run.trainings for text in schedule_changes(one))
+    options["schedule_changed"] = "; ".join(changes) or None
+    return options | {"seed": tuple(training.config["seed"] for training in run.trainings)}
 
 
-def differing_options(runs: Sequence[SavedRun]) -> dict[str, list]:
-    """The options in which the runs differ, each with its value in every run.
-
-    None stands for an option that a run's script does not have.
-    """
-    each = [options_of(run) for run in runs]
-    columns = {key: [own.get(key) for own in each] for key in {k: 0 for own in each for k in own}}
-    return {k: values for k, values in columns.items() if any(v != values[0] for v in values)}
+def schedule_changes(run: SavedRun) -> list[str]:
+    """How the schedule changed each time that a run was resumed with more epochs, in words."""
+    resumed, changes = run.config.get("resumed", []), []
+    totals = [entry["epochs"] for entry in resumed] + [run.config.get("epochs")]
+    for entry, (before, after) in zip(resumed, pairwise(totals), strict=True):
+        epoch = entry.get("schedule_changed_at")  # older runs did not save it
+        trained_further = run.metrics.get("epochs") != (epoch or before)
+        if before != after and trained_further and run.config.get("schedule") != "constant":
+            at = f", after epoch {epoch}" if epoch else ""
+            changes.append(f"from {before} to {after} epochs{at}")
+    return changes
 
 
 def test_accuracies(run: SavedRun) -> list[float]:
@@ -174,46 +172,39 @@ def test_accuracies(run: SavedRun) -> list[float]:
 
 
 def names_of(runs: Sequence[SavedRun]) -> list[str]:
-    """What to call the runs by: script/name, or the folders where two of these are the same."""
+    """What to call the runs: script/name, or the folders where two of these are the same."""
     names = [run.name for run in runs]
     return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
 
 
-def choose_labels(runs: Sequence[SavedRun], options: dict[str, list]) -> list[str]:
+def choose_labels(runs: Sequence[SavedRun], options: Sequence[dict]) -> list[str]:
     """Labels for figures: the options that differ where these are few words, else the names."""
-    labels = []
-    for place in range(len(runs)):
-        own = {key: values[place] for key, values in options.items() if values[place] is not None}
-        labels.append(in_words(own))
+    labels = [in_words({k: v for k, v in own.items() if v is not None}) for own in options]
     distinct = len(set(labels)) == len(labels)
     return labels if distinct and all(0 < len(label) <= 60 for label in labels) else names_of(runs)
 
 
-def table(runs: Sequence[SavedRun], options: dict[str, list]) -> str:
-    """What differs and what came of it, in Markdown: a row for each run, or a column where wide."""
+def table(runs: Sequence[SavedRun], options: Sequence[dict]) -> str:
+    """Options and results in Markdown: a row for each run, or where too wide a column."""
     rows = []
-    for place, (run, name) in enumerate(zip(runs, names_of(runs), strict=True)):
-        metrics = [training.metrics for training in run.trainings]
+    for run, name, own in zip(runs, names_of(runs), options, strict=True):
+        metrics, accuracies = [one.metrics for one in run.trainings], test_accuracies(run)
         stopped = any(numbers.get("stopped_early") for numbers in metrics)
         row = {"run": f"{name} (stopped early)" if stopped else name}
-        for key, values in options.items():
-            row[key.replace("_", " ")] = "-" if values[place] is None else as_typed(values[place])
-        accuracies = test_accuracies(run)
-        accuracy = f"{mean(accuracies):.2%}"
-        if len(accuracies) > 1:
-            accuracy += f" ± {stdev(accuracies):.2%} ({len(accuracies)} seeds)"
-        rows.append(row | {
-            "test accuracy": accuracy,
-            "test loss": f"{mean(numbers['test_loss'] for numbers in metrics):.4f}",
-            "training time": f"{mean(numbers['seconds']['training'] for numbers in metrics):.1f} s",
-            "parameters": f"{metrics[0]['parameters']:,}",
-        })  # fmt: skip
+        for key, value in own.items():
+            row[key.replace("_", " ")] = "-" if value is None else as_typed(value)
+        seeds = f" ({len(accuracies)} seeds)" if len(accuracies) > 1 else ""
+        row["test accuracy"] = f"{mean_std(accuracies)}{seeds}"
+        row["test loss"] = f"{mean(numbers['test_loss'] for numbers in metrics):.4f}"
+        seconds = mean(numbers["seconds"]["training"] for numbers in metrics)
+        row["training time"] = f"{seconds:.1f} s"
+        row["parameters"] = f"{metrics[0]['parameters']:,}"
+        rows.append(row)
     text = markdown_table(rows)
     if text.index("\n") <= WIDEST_TABLE:
         return text
-    turned = [
-        {"run": column} | {row["run"]: row[column] for row in rows} for column in [*rows[0]][1:]
-    ]
+    columns = [*rows[0]][1:]
+    turned = [{"run": column} | {row["run"]: row[column] for row in rows} for column in columns]
     return min(text, markdown_table(turned), key=lambda text: text.index("\n"))
 
 
@@ -225,51 +216,39 @@ def predictions_of_two(runs: Sequence[SavedRun]) -> list[tuple[np.ndarray, np.nd
     if len(runs) != 2 or any(run.members for run in runs):
         return []
     try:
-        answers = [run.predictions for run in runs]
-        if not np.array_equal(answers[0][1], answers[1][1]):
-            raise UserError("the saved test predictions are of different images")
-        return answers
+        (_, labels), (_, others) = predictions = [run.predictions for run in runs]
+        if np.array_equal(labels, others):
+            return predictions
+        raise UserError("the saved test predictions are of different images")
     except UserError as error:
         print(f"warning: the two networks' answers are not compared: {error}", file=sys.stderr)
         return []
 
 
-def draw(
-    runs: Sequence[SavedRun],
-    labels: Sequence[str],
-    answers: Sequence[tuple[np.ndarray, np.ndarray]],
-    folder: Path,
-) -> None:
-    """Write comparison.png and, with the answers of two networks, disagreements.png."""
-    from tools.comparison import (
-        overlay as comparison,  # not at the top: --help need not wait for matplotlib
-    )
+def draw(runs: list[SavedRun], labels: list[str], predictions: list[tuple], folder: Path) -> None:
+    """Save comparison.png and, with the predictions of two networks, disagreements.png."""
+    from tools.comparison import overlay  # not at the top: --help need not wait for matplotlib
 
     scripts = ", ".join(dict.fromkeys(run.config["script"] for run in runs))
     title = f"{scripts} · {runs[0].config['title']}"
-    figures = {"comparison": comparison.overlay(runs, labels, title)}
-    if answers:
-        try:
-            dataset = runs[0].dataset()
-        except UserError as error:
-            print(f"warning: no images can be shown: {error}", file=sys.stderr)
-        else:
-            probabilities = [softmax(logits, axis=1) for logits, _ in answers]
-            order = disagreements(*probabilities)
-            if len(order):
-                figures["disagreements"] = comparison.disagreements(
-                    dataset, order[:SHOWN], probabilities, labels, len(order)
-                )
+    figures = {"comparison": overlay.overlay(runs, labels, title)}
+    probabilities = [softmax(logits, axis=1) for logits, _ in predictions]
+    chosen = disagreements(*probabilities) if predictions else np.zeros(0, int)
+    try:
+        if chosen.size:
+            inputs = load_dataset(runs[0]), chosen[:SHOWN], probabilities, labels, len(chosen)
+            figures["disagreements"] = overlay.disagreements(*inputs)
+    except UserError as error:
+        print(f"warning: the images cannot be shown: {error}", file=sys.stderr)
     for name, figure in figures.items():
-        with beside(folder / f"{name}.png") as partial:
+        with atomic_path(folder / f"{name}.png") as partial:
             figure.savefig(partial, dpi=100)
 
 
 def disagreements(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Which images two networks take for different things, int (n,), the most confident first.
+    """The images on which two networks disagree, int (n,); first those where both are confident.
 
-    first, second: probabilities (images, classes). The less sure of the two answers counts, so that
-    an image comes first where both are sure.
+    first, second: probabilities (images, classes).
     """
     differ = np.flatnonzero(first.argmax(axis=1) != second.argmax(axis=1))
     confidence = np.minimum(first.max(axis=1), second.max(axis=1))[differ]

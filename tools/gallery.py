@@ -1,21 +1,21 @@
-"""Refresh the gallery of runs by hand, after deleting or copying run folders.
-
-Every run refreshes it at its end.
-"""
+"""Refresh the gallery, as every run does at its end, after folders were deleted or copied."""
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:  # started as a file: python tools/gallery.py
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.errors import UserError, one_line_errors
 from experiment.gallery.page import refresh
-from experiment.options import ToolParser
+from tools.command_line import ToolParser
 
 
 def main(argv: Sequence[str] = ()) -> None:
     """Write the page, and print where it is."""
-    parser = ToolParser("gallery", __doc__)
-    args = parser.parse_args(argv)
-    with one_line_errors():
+    args = ToolParser("gallery", __doc__).parse_args(argv)
+    with one_line_errors(args.debug):
         if not args.results_dir.is_dir():
             raise UserError(f"there is no folder {args.results_dir}: name one with --results-dir")
         print(f"open {refresh(args.results_dir)} in a browser")

@@ -1,22 +1,21 @@
-"""Read pictures of your own with a trained network: photographs, scans, drawings.
+"""Read your own pictures with a trained network: photographs, scans, drawings.
 
-A digit's paper and shadow are taken away, and it is cropped, scaled and centred as MNIST's digits
-are, whatever the colours; a garment before a plain background becomes like Fashion-MNIST's. A
-figure shows each step, to see why when the answer is wrong: it is in the run's folder, below
-`predictions/`, and replaced when a picture of that name is read again.
-
-RUN is `latest`, a folder, a name, or script/name. Of several seeds the first one's network answers.
+Paper and shadow are removed from a digit, and it is cropped, scaled and centred as MNIST's digits
+are, whatever the colours; a garment on a plain background becomes like Fashion-MNIST's. A figure of
+each step, to see why an answer is wrong, is saved in the run's folder, below `predictions/`; it
+replaces that of an earlier picture of the same name. Of several seeds the first network is used.
 """
 
-from __future__ import annotations
-
 import argparse
+import contextlib
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+if not __package__:  # started as a file: python tools/predict.py
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from scipy.special import softmax
@@ -24,190 +23,158 @@ from scipy.special import softmax
 from common.augment import predict
 from common.data.originals import ORIGINALS
 from common.errors import UserError, one_line_errors
-from common.files import beside
-from experiment.options import ToolParser
-from experiment.runs.saved import SavedRun, find_network
+from common.files import atomic_path
+from experiment.runs.saved import SavedRun
+from tools.command_line import RUN_HELP, ToolParser
 from tools.handwriting.form import Reading, read_digits, read_garment
 from tools.handwriting.pictures import read_picture
+from tools.saved import find_network, load_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LIKELIEST = 3  # classes told of a picture
+CLASSES_SHOWN = 3  # of a picture, the most probable ones
 LONGEST_NAME = 80  # of a figure's file
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What the network said of a picture: probabilities float (found, 10)."""
-
-    path: Path
-    reading: Reading
-    probabilities: np.ndarray
 
 
 def main(argv: Sequence[str] = ()) -> None:
     """Print a line for each picture that `argv` names, and save its figure."""
     args = parse(argv)
-    with one_line_errors():
+    with one_line_errors(args.debug):
         run = find_network(args.run, args.results_dir)
-        if run.config["rendered"]:
-            print("warning: this network has only seen rendered stand-ins", file=sys.stderr)
-        name = run.config["dataset"]
-        if args.split and name != "mnist":
-            raise UserError(f"--split reads numbers, and {run.name} knows no digits", status=2)
-        read = read_digits if name == "mnist" else read_garment
-        readings, failed = read_all(args.images, read)
-        answers = ask(run, readings)
-        for answer in answers:
-            try:
-                print(in_words(answer, ORIGINALS[name].class_names, args.split), flush=True)
-            except UserError as error:
-                failed = True
-                complain(error)
+        if run.config["synthetic"]:
+            print("warning: this network was trained on synthetic images", file=sys.stderr)
+        names = ORIGINALS[run.config["dataset"]].class_names
+        digits = run.config["dataset"] == "mnist"
+        if args.split and not digits:
+            raise UserError(f"--split is for digits, and {run.name} knows garments", status=2)
+        readings, printed = [], 0
+        for path in args.images:
+            with report_errors(path):
+                picture = read_picture(path)
+                readings.append((path, read_digits(picture) if digits else read_garment(picture)))
+        answers = [(*reading, p) for reading, p in zip(readings, ask(run, readings), strict=True)]
+        for path, reading, probabilities in answers:
+            with report_errors(path):
+                print(f"{path}: {in_words(reading, probabilities, names, args.split)}", flush=True)
+                printed += 1
         if answers:
-            draw_all(answers, run.folder / "predictions", ORIGINALS[name].class_names)
-    if failed:
+            draw_all(answers, run.folder / "predictions", names)
+    if printed < len(args.images):
         sys.exit(1)
 
 
+@contextlib.contextmanager
+def report_errors(path: Path) -> Iterator[None]:
+    """Say on stderr what is wrong with one picture, and go on."""
+    try:
+        yield
+    except UserError as error:
+        print("error:", " ".join(f"{path}: {error}".split()), file=sys.stderr, flush=True)
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The options; leaves with status 2 and one line when one is wrong."""
+    """The options; exits with status 2 and one line when one is wrong."""
     parser = ToolParser("predict", __doc__)
     add = parser.add_argument
-    add("run", metavar="RUN", help="which run's network is to read them")
+    add("run", metavar="RUN", help=RUN_HELP)
     add("images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG, BMP, GIF or WebP")
     add("--split", action="store_true", help="read several digits from left to right as a number")
     return parser.parse_args(argv)
 
 
-def read_all(paths: Sequence[Path], read) -> tuple[list[tuple[Path, Reading]], bool]:
-    """What became of each picture, and whether one could not be read, which is told at once."""
-    readings, failed = [], False
-    for path in paths:
-        try:
-            picture = read_picture(path)
-            try:
-                readings.append((path, read(picture)))
-            except UserError as error:
-                raise UserError(f"{path}: {error}") from error
-        except UserError as error:
-            failed = True
-            complain(error)
-    return readings, failed
-
-
-def complain(error: UserError) -> None:
-    """Say on stderr what is wrong with one picture; the others go on."""
-    print("error:", " ".join(str(error).split()), file=sys.stderr, flush=True)
-
-
-def ask(run: SavedRun, readings: Sequence[tuple[Path, Reading]]) -> list[Answer]:
-    """The network's answers. Nothing is loaded when there is nothing to ask."""
+def ask(run: SavedRun, readings: Sequence[tuple[Path, Reading]]) -> list[np.ndarray]:
+    """The probabilities (found, 10) for each picture. Without pictures, no network is loaded."""
     if not readings:
         return []
     training = run.trainings[0]
     forms = np.stack([found.form for _, reading in readings for found in reading.found])
-    logits = predict(training.model(), forms, training.config.get("test_flip", False))
-    probabilities = softmax(logits.astype(float), axis=1)
+    logits = predict(load_model(training), forms, training.config.get("test_flip", False))
     ends = np.cumsum([len(reading.found) for _, reading in readings])[:-1]
-    parts = np.split(probabilities, ends)
-    return [Answer(*reading, part) for reading, part in zip(readings, parts, strict=True)]
+    return np.split(softmax(logits.astype(float), axis=1), ends)
 
 
-def in_words(answer: Answer, class_names: Sequence[str], split: bool) -> str:
-    """`photo.jpg: 7 (99.1 %), 1 (0.4 %), 9 (0.2 %)`, or of several digits `photo.jpg: 40 (...)`.
+def in_words(reading: Reading, probabilities: np.ndarray, names: Sequence[str], split: bool) -> str:
+    """`7 (99.1%), 1 (0.4%), 9 (0.2%)`, or of several digits `40 (4 99.1%, 0 98.2%)`.
 
     Raises UserError for several digits, unless they are to be split and stand in one row.
     """
-    boxes = [found.box for found in answer.reading.found]
+    boxes = [found.box for found in reading.found]
     if len(boxes) == 1:
-        (shares,) = answer.probabilities
-        best = np.argsort(-shares, kind="stable")[:LIKELIEST]
-        return f"{answer.path}: " + ", ".join(
-            f"{class_names[i]} ({percent(shares[i])})" for i in best
-        )
+        best = np.argsort(-probabilities[0], kind="stable")[:CLASSES_SHOWN]
+        return ", ".join(f"{names[i]} ({probabilities[0, i]:.1%})" for i in best)
     if not split:
         raise UserError(
-            f"{answer.path}: there are {len(boxes)} digits on it: crop it to one, "
-            "or read them from left to right with --split"
+            f"there are {len(boxes)} digits on it: crop it to one, or read them from left to right "
+            "with --split"
         )
     if any(max(a.start, b.start) >= min(a.stop, b.stop) for (a, _), (b, _) in pairwise(boxes)):
-        raise UserError(f"{answer.path}: the digits do not stand in one row: crop it to a row")
-    digits = [(class_names[shares.argmax()], shares.max()) for shares in answer.probabilities]
-    each = ", ".join(f"{digit} {percent(share)}" for digit, share in digits)
-    return f"{answer.path}: {''.join(digit for digit, _ in digits)} ({each})"
+        raise UserError("the digits do not stand in one row: crop it to a row")
+    digits = [names[i] for i in probabilities.argmax(axis=1)]
+    each = zip(digits, probabilities.max(axis=1), strict=True)
+    return f"{''.join(digits)} ({', '.join(f'{digit} {p:.1%}' for digit, p in each)})"
 
 
-def percent(share: float) -> str:
-    """A share for people."""
-    return f"{share:.1%}".replace("%", " %")
-
-
-def draw_all(answers: Sequence[Answer], folder: Path, class_names: Sequence[str]) -> None:
+def draw_all(answers: Sequence[tuple], folder: Path, class_names: Sequence[str]) -> None:
     """Save a figure for each picture, and say where. What cannot be drawn is a warning."""
-    used: set[str] = set()
+    names: list[str] = []
     try:
         folder.mkdir(exist_ok=True)
-        for answer in answers:
-            with beside(folder / figure_name(answer.path, used)) as partial:
-                draw(answer, class_names).savefig(partial, dpi=100)
-    except Exception as error:  # the answers are out; a full disk is not to hide them
+        for path, *answer in answers:
+            names.append(figure_name(path, names))
+            with atomic_path(folder / names[-1]) as partial:
+                draw(*answer, class_names).savefig(partial, dpi=100)
+        place = folder / names[0] if len(names) == 1 else folder
+        print(f"each step is shown in {place}", file=sys.stderr)
+    except Exception as error:  # the answers are printed; a full disk must not hide them
         print(f"warning: a figure could not be saved: {error}", file=sys.stderr)
-    else:
-        several = "s" if len(answers) > 1 else ""
-        last = folder if several else partial.with_name(next(iter(used)))
-        print(f"figure{several} of every step in {last}", file=sys.stderr)
 
 
-def figure_name(path: Path, used: set[str]) -> str:
-    """The picture's name, ending in .png; numbered where another one of this call has it."""
+def figure_name(path: Path, taken: Sequence[str]) -> str:
+    """The picture's name, ending in .png; numbered where it is taken, as by a picture elsewhere."""
+    taken = {name.lower() for name in taken}  # some file systems ignore case
     stem = path.stem[:LONGEST_NAME]
-    names = [f"{stem}.png", *(f"{stem}-{number}.png" for number in range(2, len(used) + 2))]
-    taken = {name.lower() for name in used}  # some systems tell no large letters from small
-    name = next(name for name in names if name.lower() not in taken)
-    used.add(name)
-    return name
+    names = [f"{stem}.png", *(f"{stem}-{number}.png" for number in range(2, len(taken) + 2))]
+    return next(name for name in names if name.lower() not in taken)
 
 
-def draw(answer: Answer, class_names: Sequence[str]) -> Figure:
-    """The picture, what each step made of it, and how likely the network takes each class to be."""
+def draw(reading: Reading, probabilities: np.ndarray, class_names: Sequence[str]) -> "Figure":
+    """The picture, what each step made of it, and the probability of each class."""
     from matplotlib.figure import Figure  # not at the top: --help need not wait for matplotlib
     from matplotlib.patches import Rectangle
 
-    from common.plotting.curves import COLOURS
+    from common.plotting.style import COLOURS
 
-    reading = answer.reading
     count = 1 + len(reading.steps) + 3 * len(reading.found)
     columns = min(count, 6)
     rows = -(-count // columns)
     figure = Figure(figsize=(2.6 * columns, 0.3 + 2.8 * rows), layout="constrained")
     panels = (figure.add_subplot(rows, columns, place + 1) for place in range(count))
-    axes = next(panels)
-    _show(axes, reading.picture, "picture")
+
+    def show(title: str, image: np.ndarray):
+        axes = next(panels)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(title, fontsize=11)
+        return axes
+
+    axes = show("picture", reading.picture)
     for found in reading.found:
         top, left = (side.start - 0.5 for side in found.box)
         height, width = (side.stop - side.start for side in found.box)
         axes.add_patch(Rectangle((left, top), width, height, fill=False, ec=COLOURS[1], lw=2))
     for title, image in reading.steps:
-        _show(next(panels), image, title)
-    for found, shares in zip(reading.found, answer.probabilities, strict=True):
-        _show(next(panels), found.cut_out, "cut out")
-        _show(next(panels), found.form, "what the network sees")
-        axes = next(panels)
-        colours = [COLOURS[0] if share == shares.max() else "#999999" for share in shares]
-        axes.barh(range(len(shares)), 100 * shares, color=colours)
-        axes.set_yticks(range(len(shares)), class_names, fontsize=9)
-        axes.set(xlim=(0, 100), ylim=(len(shares) - 0.5, -0.5), xlabel="probability, %")
-        axes.set_title(f"{class_names[shares.argmax()]}: {percent(shares.max())}", fontsize=11)
+        show(title, image)
+    for found, bars in zip(reading.found, probabilities, strict=True):
+        show("cut out", found.cut_out)
+        show("what the network sees", found.form)
+        best, axes = bars.argmax(), next(panels)
+        colours = [COLOURS[0] if i == best else "#999999" for i in range(len(bars))]
+        axes.barh(range(len(bars)), 100 * bars, color=colours)
+        axes.set_yticks(range(len(bars)), class_names, fontsize=9)
+        axes.set(xlim=(0, 100), ylim=(len(bars) - 0.5, -0.5), xlabel="probability, %")
+        axes.set_title(f"{class_names[best]}: {bars[best]:.1%}", fontsize=11)
     return figure
-
-
-def _show(axes, image: np.ndarray, title: str) -> None:
-    most = 255 if image.dtype == np.uint8 else 1
-    axes.imshow(image, cmap="gray", vmin=0, vmax=most)
-    axes.set(xticks=[], yticks=[])
-    axes.set_title(title, fontsize=11)
 
 
 if __name__ == "__main__":

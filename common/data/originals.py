@@ -1,53 +1,31 @@
-"""The datasets' files: what is known of the originals, and readers that verify every byte.
+"""What is known of the two datasets' files, and readers that verify every byte.
 
 MNIST (LeCun, Cortes and Burges) and Fashion-MNIST (Xiao, Rasul and Vollgraf, arXiv:1708.07747)
-have the same form: 60,000 training and 10,000 test images of 28 x 28 grey pixels, ten classes,
-in four files of the IDX format (http://yann.lecun.com/exdb/mnist/, at the end of the page).
+have the same form: four files of the IDX format (http://yann.lecun.com/exdb/mnist/, at the end).
 """
-
-from __future__ import annotations
 
 import gzip
 import hashlib
 import math
-import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from common.errors import UserError
 
-CHUNK_BYTES = 1 << 20
-CONTAINER_BYTES = 1 << 16  # what gzip, zip and npy headers may add to the bytes they hold
-
-# What the third byte of an IDX file says of its elements.
-IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"  # where Keras downloads
 NPZ_MEMBERS = ("x_train.npy", "y_train.npy", "x_test.npy", "y_test.npy")
-
-# All that reading damaged gzip and zip files was seen or is documented to raise.
-READ_ERRORS = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 class DataFileError(UserError):
-    """A file that is damaged, truncated, of another shape or another dataset's; named in one line.
+    """A file that is not the original; `problem` says why, without the file's name."""
 
-    problem: what is wrong, without the file's name.
-    """
-
-    def __init__(self, path: Path | str, problem: str) -> None:
+    def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
-        self.path, self.problem = path, problem
+        self.problem = problem
 
 
 @dataclass(frozen=True)
@@ -60,16 +38,13 @@ class KnownFile:
     sha256: str
 
     @property
-    def header(self) -> bytes:
-        return idx_header(self.shape)
-
-    @property
     def size(self) -> int:
-        return len(self.header) + math.prod(self.shape)
+        """Bytes of the uncompressed file."""
+        return 4 + 4 * len(self.shape) + math.prod(self.shape)
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """The names it goes by. The .gz comes first: that is what a download mends."""
+        """The names it goes by. The .gz comes first: that is what a download replaces."""
         dotted = self.name.replace("-idx", ".idx")
         return f"{self.name}.gz", self.name, f"{dotted}.gz", dotted
 
@@ -80,41 +55,45 @@ class Original:
 
     title: str
     class_names: tuple[str, ...]
-    folders: tuple[str, ...]
-    npz: str | None
+    folders: tuple[str, ...]  # where its files may lie; a download uses the first
+    npz: str | None  # Keras's name for all four arrays in one file
+    # A source that ends in "/" holds the four files, gzip-compressed; any other is the .npz file.
+    # Plain http is safe: a file counts only after its SHA-256 is found to be the original's.
+    sources: tuple[str, ...]
     files: tuple[KnownFile, ...]  # training images and labels, test images and labels
 
+    @property
+    def wanted(self) -> str:
+        """The files that a folder must hold, for messages."""
+        npz = f" or {self.npz}" if self.npz else ""
+        return f"the four files {', '.join(f.name for f in self.files)} (plain or .gz){npz}"
 
-def _original(
-    title: str,
-    class_names: tuple[str, ...],
-    folders: tuple[str, ...],
-    npz: str | None,
-    fingerprints: tuple[str, str, str, str],
-) -> Original:
+
+def _files(dataset: str, *sha256s: str) -> tuple[KnownFile, ...]:
     names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
     shapes = ((60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,))
-    files = tuple(
-        KnownFile(title, f"{name}-ubyte", shape, fingerprint)
-        for name, shape, fingerprint in zip(names, shapes, fingerprints, strict=True)
+    return tuple(
+        KnownFile(dataset, f"{name}-ubyte", shape, sha256)
+        for name, shape, sha256 in zip(names, shapes, sha256s, strict=True)
     )
-    return Original(title, class_names, folders, npz, files)
 
 
 ORIGINALS = {
-    "mnist": _original(
+    "mnist": Original(
         title="MNIST",
         class_names=tuple("0123456789"),
         folders=("mnist",),
         npz="mnist.npz",
-        fingerprints=(
+        sources=(f"{KERAS}mnist.npz", "https://ossci-datasets.s3.amazonaws.com/mnist/"),
+        files=_files(
+            "MNIST",
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
             "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
     ),
-    "fashion_mnist": _original(
+    "fashion_mnist": Original(
         title="Fashion-MNIST",
         class_names=(
             *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
@@ -122,7 +101,9 @@ ORIGINALS = {
         ),
         folders=("fashion-mnist", "fashion_mnist"),
         npz=None,
-        fingerprints=(
+        sources=(KERAS, "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"),
+        files=_files(
+            "Fashion-MNIST",
             "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
             "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
             "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
@@ -132,111 +113,57 @@ ORIGINALS = {
 }
 
 
-def parse_idx(content: bytes | bytearray, path: str | Path = "IDX data") -> np.ndarray:
-    """The array in an uncompressed IDX file's bytes, in this machine's byte order.
+def idx_bytes(array: np.ndarray) -> bytes:
+    """The uncompressed IDX file of a uint8 array."""
+    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
 
-    The format: two zero bytes, one for the type, one for the number of dimensions, each dimension
-    as a big-endian uint32, then the elements, last dimension fastest.
-    path: what to call it in errors.
-    Raises DataFileError for all other bytes.
-    """
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_DTYPES:
-        start = bytes(content[:4]).hex(" ") or "nothing"
-        raise DataFileError(path, f"is not an IDX file: it starts with {start}")
-    dtype, dimensions = np.dtype(IDX_DTYPES[content[2]]), content[3]
-    offset = 4 + 4 * dimensions
-    if len(content) < offset:
-        raise DataFileError(path, "is truncated within its header")
-    shape = struct.unpack_from(f">{dimensions}I", content, 4)
-    size = offset + math.prod(shape) * dtype.itemsize
-    if len(content) != size:
-        wrong = "truncated" if len(content) < size else "too long"
-        raise DataFileError(path, f"is {wrong}: {len(content):,} bytes; expected {size:,}")
+
+def read_idx(path: Path, known: KnownFile) -> np.ndarray:
+    """The array in the IDX file at `path`, gzip or not; DataFileError if it is not `known`."""
     try:
-        array = np.frombuffer(content, dtype, offset=offset).reshape(shape)
-    except ValueError as error:
-        raise DataFileError(path, f"has a shape that NumPy refuses: {error}") from error
-    return array.astype(dtype.newbyteorder("="), copy=False)
-
-
-def idx_header(shape: tuple[int, ...]) -> bytes:
-    """The first bytes of the IDX file of a uint8 array of this shape."""
-    return struct.pack(f">HBB{len(shape)}I", 0, 0x08, len(shape), *shape)
-
-
-def _read_bytes(path: str | Path, limit: int) -> bytearray:
-    """The first limit + 1 bytes of a file, uncompressed if it is gzip; DataFileError."""
-    try:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             # By content, not by name: browsers unpack a .gz and leave the name, or the reverse.
             compressed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            return _read_stream(gzip.GzipFile(fileobj=file) if compressed else file, limit)
-    except READ_ERRORS as error:
+            content = (gzip.GzipFile(fileobj=file) if compressed else file).read(known.size + 1)
+    except (OSError, EOFError, zlib.error) as error:
         raise DataFileError(path, f"cannot be read, or is damaged: {error}") from error
-
-
-def _read_stream(stream: IO[bytes], limit: int) -> bytearray:
-    """The first limit + 1 bytes of `stream`, in small steps: memory for what is there, no more."""
-    content = bytearray()
-    while chunk := stream.read(min(CHUNK_BYTES, limit + 1 - len(content))):
-        content += chunk
-    return content
-
-
-def read_known(path: Path, known: KnownFile) -> np.ndarray:
-    """The array in the IDX file at `path`, which is `known` to the byte; DataFileError if not."""
-    return _verify(_read_bytes(path, known.size), known, path)
+    return _verified(content, known, path)
 
 
 def read_npz(path: Path, original: Original) -> tuple[np.ndarray, ...]:
-    """The four arrays in Keras's mnist.npz, the originals to the byte; DataFileError if not.
-
-    NumPy's own reader is not asked: the fingerprint tells right bytes from wrong ones, so neither
-    the header of a member nor a pickle in it needs to be understood.
-    """
-    arrays = []
+    """The four arrays in Keras's mnist.npz; DataFileError if they are not the original's."""
+    contents = []
     try:
         with zipfile.ZipFile(path) as archive:
             for member, known in zip(NPZ_MEMBERS, original.files, strict=True):
-                content = _read_member(archive, member, known, path)
-                arrays.append(_verify(content, known, f"{path} ({member})"))
-    except READ_ERRORS as error:
+                info = archive.getinfo(member)
+                if info.file_size > known.size + 10_000:  # NumPy's own limit for the header
+                    raise ValueError(f"{member} unpacks to {info.file_size:,} bytes")
+                # zipfile unpacks bz2 and lzma in steps of unlimited size.
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise ValueError(f"{member} is compressed in a way that NumPy never uses")
+                with archive.open(info) as stream:
+                    contents.append(idx_bytes(np.load(stream, allow_pickle=False)))
+    except Exception as error:  # whatever a damaged file makes zipfile and NumPy raise
         raise DataFileError(path, f"cannot be read, or is damaged: {error}") from error
-    return tuple(arrays)
+    return tuple(_verified(*pair, path) for pair in zip(contents, original.files, strict=True))
 
 
-def _read_member(archive: zipfile.ZipFile, member: str, known: KnownFile, path: Path) -> bytearray:
-    """An .npy member as if it came from an IDX file: the `known` header, then the elements."""
-    if member not in archive.namelist():
-        raise DataFileError(path, f"lacks {member}")
-    info = archive.getinfo(member)
-    size = math.prod(known.shape)
-    if not size < info.file_size <= size + CONTAINER_BYTES:
-        expected = f"expected uint8 {known.shape}, {size:,} and a header"
-        raise DataFileError(path, f"{member} has {info.file_size:,} bytes; {expected}")
-    # bz2 and lzma members would be unpacked in steps of unlimited size.
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise DataFileError(path, f"{member} is compressed in a way that NumPy never does")
-    with archive.open(info) as stream:
-        content = _read_stream(stream, size + CONTAINER_BYTES)
-    content[:-size] = known.header
-    return content
-
-
-def _verify(content: bytes | bytearray, known: KnownFile, path: Path | str) -> np.ndarray:
+def _verified(content: bytes, known: KnownFile, path: Path) -> np.ndarray:
     """The array in the bytes of an IDX file that must be `known`; DataFileError says why not."""
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 == known.sha256:
-        return parse_idx(content, path)
+        array = np.frombuffer(content, np.uint8)[-math.prod(known.shape) :]
+        return array.reshape(known.shape).copy()  # writable, as PyTorch wants it
+    known_files = {file.sha256: file for original in ORIGINALS.values() for file in original.files}
+    if other := known_files.get(sha256):
+        problem = f"is {other.dataset}'s {other.name}"
+    elif not content.startswith(b"\0\0\x08"):
+        problem = "is not an IDX file"
+    elif len(content) != known.size:
+        problem = "is too long" if len(content) > known.size else "is truncated"
+    else:
+        problem = f"is damaged (SHA-256 {sha256[:8]}..., not {known.sha256[:8]}...)"
     expected = f"expected {known.dataset}'s {known.name}, {known.size:,} bytes"
-    for original in ORIGINALS.values():
-        for other in original.files:
-            if sha256 == other.sha256:
-                raise DataFileError(path, f"is {other.dataset}'s {other.name}; {expected}")
-    if len(content) > known.size:
-        raise DataFileError(path, f"is too long; {expected}")
-    array = parse_idx(content, path)
-    if (array.dtype, array.shape) != (np.uint8, known.shape):
-        raise DataFileError(path, f"holds {array.dtype} {array.shape}; {expected}")
-    raise DataFileError(path, f"is damaged: SHA-256 {sha256[:8]}..., not {known.sha256[:8]}...")
+    raise DataFileError(path, f"{problem}; {expected}")

@@ -1,34 +1,68 @@
-"""The network of the scripts' best recipes."""
+"""The convolutional networks that the scripts do not write out themselves."""
 
-from __future__ import annotations
+from argparse import Namespace
 
-import keras
-from keras import layers
+from keras import Input, Layer, Sequential, layers
 
 
-def deep_network(filters: int, dropout: float, rescale: bool = True) -> keras.Sequential:
-    """Five convolutions: uint8 images (n, 28, 28) in, logits (n, 10) out.
-
-    Three on maps of 14 x 14 pixels, and two with twice the filters on 7 x 7, where batch
-    normalisation is cheap; their mean over the map goes to the last layer.
-    """
-    return keras.Sequential(
+def build(args: Namespace) -> Sequential:
+    """The network that `args.network` names: uint8 images (n, 28, 28) in, logits (n, 10) out."""
+    networks = (pooled, two_convolutions, strided, deep)
+    hidden = {network.__name__: network for network in networks}[args.network]
+    return Sequential(
         [
-            keras.Input((28, 28), dtype="uint8"),
-            layers.Rescaling(1 / 255 if rescale else 1),
+            Input((28, 28), dtype="uint8"),
+            layers.Rescaling(1 / 255 if vars(args).get("rescale", True) else 1),
             layers.Reshape((28, 28, 1)),
-            layers.Conv2D(filters, 5, strides=2, padding="same", activation="relu"),
-            layers.Conv2D(filters, 3, padding="same", activation="relu"),
-            layers.Conv2D(filters, 3, padding="same", activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(2 * filters, 3, padding="same", use_bias=False),
-            layers.BatchNormalization(momentum=0.9),
-            layers.Activation("relu"),
-            layers.Conv2D(2 * filters, 3, padding="same", use_bias=False),
-            layers.BatchNormalization(momentum=0.9),
-            layers.Activation("relu"),
-            layers.GlobalAveragePooling2D(),
-            layers.Dropout(dropout),
+            *hidden(args),
+            layers.Dropout(args.dropout),
             layers.Dense(10, dtype="float32"),
         ]
     )
+
+
+def pooled(args: Namespace) -> list[Layer]:
+    """The network of the textbooks: every convolution is followed by a pooling."""
+    hidden = []
+    for block in range(args.blocks):
+        hidden.append(layers.Conv2D(args.filters * 2**block, 3, padding="same", activation="relu"))
+        hidden.append(layers.MaxPooling2D())
+    return [*hidden, layers.Flatten()]
+
+
+def two_convolutions(args: Namespace) -> list[Layer]:
+    """Two convolutions on the whole image, with one pooling at the end."""
+    return [
+        layers.Conv2D(2 * args.filters, 3, activation="relu"),
+        layers.Conv2D(args.filters, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Flatten(),
+    ]
+
+
+def strided(args: Namespace) -> list[Layer]:
+    """For `fashion_cnn_augment.py`; `mnist_cnn.py` has a `strided` of its own."""
+    return [
+        layers.Conv2D(args.filters, 5, strides=2, padding="same", activation="relu"),
+        layers.Conv2D(2 * args.filters, 3, padding="same", activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Flatten(),
+        layers.Dense(256, activation="relu"),
+    ]
+
+
+def deep(args: Namespace) -> list[Layer]:
+    """For `mnist_cnn.py`: the layers of `fashion_cnn_augment.py`, which explains them."""
+    return [
+        layers.Conv2D(args.filters, 5, strides=2, padding="same", activation="relu"),
+        layers.Conv2D(args.filters, 3, padding="same", activation="relu"),
+        layers.Conv2D(args.filters, 3, padding="same", activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Conv2D(2 * args.filters, 3, padding="same", use_bias=False),
+        layers.BatchNormalization(momentum=0.9),
+        layers.Activation("relu"),
+        layers.Conv2D(2 * args.filters, 3, padding="same", use_bias=False),
+        layers.BatchNormalization(momentum=0.9),
+        layers.Activation("relu"),
+        layers.GlobalAveragePooling2D(),
+    ]

@@ -1,11 +1,9 @@
 """Which device trains and why, seeds and determinism, and a quiet start of the engine."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
+import math
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,7 +13,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from experiment.backend.processes import join
-from experiment.backend.replicas import divide_processor
+from experiment.backend.replicas import make_virtual_cpus
 
 
 @dataclass(frozen=True)
@@ -31,12 +29,13 @@ class Device:
     processes: int = 1
 
     @property
-    def repeats_exactly(self) -> bool:
-        """Whether the same seed gives the same bits on this machine, as far as has been tested."""
+    def deterministic(self) -> bool:
+        """Whether the same seed gives the same bits on this machine, as far as tested."""
         return self.name.startswith("CPU")
 
 
-NUMPY_DEVICE = Device(f"CPU, {os.cpu_count()} cores", "NumPy knows no other", "numpy")
+CPU = f"CPU, {os.cpu_count()} cores"
+NUMPY_DEVICE = Device(CPU, "NumPy knows no other", "numpy")
 
 
 def prepare(
@@ -48,122 +47,117 @@ def prepare(
 ) -> Device:
     """Import the engine, choose the GPUs if there are any, and make arithmetic repeatable.
 
-    engine: "keras", "tensorflow" or "numpy", or several of them. Keras runs on the backend that
-    KERAS_BACKEND or its own settings name. Raises UserError where one is not installed.
-    precision: what Keras computes in, "float32" or "bfloat16"; "auto" takes the faster one.
-    devices: how many share each batch, None for as many GPUs as can share `batch_size` images
-    evenly; without a GPU, into how many the processor is divided. distributed: whether other
-    processes take part.
+    engine: "keras", "tensorflow" or "numpy", or several of them
+    precision: what Keras computes in, "float32" or "bfloat16"; "auto" takes the faster one
+    devices: how many share each batch; None for as many GPUs as can share `batch_size` evenly
+
+    Raises UserError where the engine is not installed, or cannot do what is asked of it.
     """
     engines = {engine} if isinstance(engine, str) else set(engine)
-    if (devices or distributed) and engines != {"keras"}:
-        raise UserError("--devices and --distributed are for --engine keras alone", status=2)
     if engines == {"numpy"}:
         return NUMPY_DEVICE
-    # Both must be set before the import: what TensorFlow logs later, and that JAX takes GPU memory
-    # as it needs it, as TensorFlow is told below.
+    # What TensorFlow logs, and that JAX takes GPU memory as it needs it: set before the import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    try:
+    with advice_on_missing_packages():
         with quiet_stderr():
             backend = keras_backend() if "keras" in engines else "tensorflow"
             if devices and devices > 1:  # has an effect only where there is no GPU
-                divide_processor(backend, devices)
+                make_virtual_cpus(backend, devices)
         process, processes = join(backend) if distributed else (0, 1)
         with quiet_stderr():
-            names = GPU_FINDERS[backend]()
-    except ModuleNotFoundError as error:
-        missing = error.name if error.name in ("jax", "torch") else "-r requirements.txt"
-        raise UserError(
-            f"{error.name} is not installed for {sys.executable}: run 'pip install {missing}' there"
-        ) from error
-    if "keras" in engines:
-        if precision == "auto":
-            fast = backend == "tensorflow" and not names and has_bfloat16_units()
-            precision = "bfloat16" if fast else "float32"
-        policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
-        importlib.import_module("keras").config.set_dtype_policy(policy)
-    count = count_devices(names, devices, backend, batch_size) if "keras" in engines else 1
-    name, reason = name_and_reason(names[:count], backend)
-    if count > 1 and not names:
+            gpus = GPU_FINDERS[backend]()
+    if "keras" not in engines:
+        return Device(*name_and_reason(gpus[:1], backend), backend)
+    precision = choose_precision(precision, backend, gpus)
+    count = count_devices(gpus, devices, backend, batch_size)
+    name, reason = name_and_reason(gpus[:count], backend)
+    if count > 1 and not gpus:
         name += f" as {count} devices"
     if distributed:
         name += f" in each of {processes} processes"
-    precision = precision if "keras" in engines else "float32"
     return Device(name, reason, backend, precision, count * processes, process, processes)
 
 
+@contextlib.contextmanager
+def advice_on_missing_packages() -> Iterator[None]:
+    """Turn a missing package into a UserError that says how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = error.name if error.name in ("jax", "torch") else "-r requirements.txt"
+        advice = f"run 'pip install {missing}' there"
+        raise UserError(f"{error.name} is not installed for {sys.executable}: {advice}") from error
+
+
+def choose_precision(wanted: str, backend: str, gpus: list[str]) -> str:
+    """Make Keras compute in float32 or bfloat16, by itself in the faster one; which one."""
+    if wanted == "auto":
+        fast = backend == "tensorflow" and not gpus and has_bfloat16_units()
+        wanted = "bfloat16" if fast else "float32"
+    policy = "mixed_bfloat16" if wanted == "bfloat16" else "float32"
+    importlib.import_module("keras").config.set_dtype_policy(policy)
+    return wanted
+
+
 def keras_backend() -> str:
-    """Import Keras, and tell its backend. Raises UserError for one that does not train here."""
-    known = f"it must be one of {', '.join(GPU_FINDERS)}"
-    wanted = os.environ.get("KERAS_BACKEND")
-    if wanted and wanted not in GPU_FINDERS:
-        raise UserError(f"KERAS_BACKEND is {wanted!r}; {known}")
-    backend = importlib.import_module("keras").backend.backend()
-    if backend not in GPU_FINDERS:  # from ~/.keras/keras.json
-        raise UserError(f"Keras's backend is {backend!r}; {known}: set KERAS_BACKEND")
+    """Import Keras, and give its backend. Raises UserError for one that cannot train here."""
+    backend = os.environ.get("KERAS_BACKEND")
+    if not backend or backend in GPU_FINDERS:
+        backend = importlib.import_module("keras").backend.backend()
+    if backend not in GPU_FINDERS:  # perhaps from ~/.keras/keras.json
+        known = f"it must be one of {', '.join(GPU_FINDERS)}: set KERAS_BACKEND"
+        raise UserError(f"Keras's backend is {backend!r}; {known}")
     return backend
 
 
-def count_devices(
-    names: list[str], wanted: int | None, backend: str, batch_size: int | str | list = "all"
-) -> int:
-    """How many devices train, given the GPUs that `backend` found and the number asked for.
+def count_devices(gpus: list[str], wanted: int | None, backend: str, batch_size="all") -> int:
+    """How many devices train: `wanted`, or else as many GPUs as can share each batch evenly.
 
-    By themselves as many as can share each batch evenly, whichever of several sizes it has.
+    batch_size: a number of images, "all", or a list of several such sizes
     """
-    if backend == "torch":  # there Keras's `fit` knows one device alone
-        if wanted and wanted > 1:
-            raise UserError(
-                "Keras on torch trains on one device: set KERAS_BACKEND to tensorflow or jax "
-                "for --devices",
-                status=2,
-            )
-        return 1
-    if names and wanted and wanted > len(names):
-        raise UserError(f"--devices {wanted}: {backend} finds {len(names)} GPU", status=2)
+    if backend == "torch" and wanted and wanted > 1:
+        advice = "set KERAS_BACKEND to tensorflow or jax for --devices"
+        raise UserError(f"Keras on torch trains on one device: {advice}", status=2)
+    if gpus and wanted and wanted > len(gpus):
+        raise UserError(f"--devices {wanted}: {backend} finds {len(gpus)} GPU", status=2)
     sizes = batch_size if isinstance(batch_size, list) else [batch_size]
-    usable = [
-        count
-        for count in range(1, len(names) + 1)
-        if all(size == "all" or size % count == 0 for size in sizes)
-    ]
-    return wanted or max(usable, default=1)
+    divisor = math.gcd(*(size for size in sizes if size != "all"))
+    most = 1 if backend == "torch" else len(gpus)
+    return wanted or max((n for n in range(1, most + 1) if divisor % n == 0), default=1)
 
 
-def name_and_reason(names: list[str], backend: str) -> tuple[str, str]:
-    """What the device is called, given the GPUs `backend` is to use, and why it is this one."""
-    if names:
-        return f"GPU {', '.join(names)}", f"{backend} found it"
-    name = f"CPU, {os.cpu_count()} cores"
+def name_and_reason(gpus: list[str], backend: str) -> tuple[str, str]:
+    """What the device is called, given the names of its GPUs, and why it was chosen."""
+    if gpus:
+        return f"GPU {', '.join(gpus)}", f"{backend} found it"
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return name, "CUDA_VISIBLE_DEVICES allows no GPU"
-    if (card := nvidia_card()) is not None:
-        advice = {
-            "tensorflow": "pip install 'tensorflow[and-cuda]' (Linux, or WSL2 on Windows)",
-            "jax": "pip install 'jax[cuda13]'",
-            "torch": "pip install torch, as pytorch.org says for your CUDA",
-        }[backend]
-        return name, f"{backend} cannot use the {card}: {advice}"
-    return name, f"{backend} found no GPU"
+        return CPU, "CUDA_VISIBLE_DEVICES allows no GPU"
+    if card := nvidia_card():
+        return CPU, f"{backend} cannot use the {card}: pip install {CUDA_PACKAGES[backend]}"
+    return CPU, f"{backend} found no GPU"
+
+
+CUDA_PACKAGES = {
+    "tensorflow": "'tensorflow[and-cuda]' (Linux, or WSL2 on Windows)",
+    "jax": "'jax[cuda13]'",
+    "torch": "torch, as pytorch.org says for your CUDA",
+}
 
 
 def has_bfloat16_units() -> bool:
-    """Whether this processor multiplies bfloat16 matrices several times as fast as float32 ones.
-
-    Intel's since 2023 do (AMX); where Linux does not list it, the answer is no.
-    """
+    """Whether Linux lists AMX (Intel since 2023): bfloat16 several times as fast as float32."""
     with contextlib.suppress(OSError):
         return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     return False
 
 
 def set_seed(seed: int) -> None:
-    """Start from scratch: forget earlier models, and seed Python, NumPy and the Keras backend."""
+    """Forget earlier models, and seed Python, NumPy and the Keras backend."""
     import keras
 
     precision = keras.config.dtype_policy()
-    keras.utils.clear_session()  # which would forget that, too
+    keras.utils.clear_session()  # forgets the precision, too
     keras.config.set_dtype_policy(precision)
     with quiet_stderr():  # it imports TensorFlow where that is installed, whatever the backend
         keras.utils.set_random_seed(seed)
@@ -195,14 +189,12 @@ def _torch_gpus() -> list[str]:
 
 
 GPU_FINDERS = {"tensorflow": _tensorflow_gpus, "jax": _jax_gpus, "torch": _torch_gpus}
+BACKENDS = tuple(GPU_FINDERS)
 
 
 def nvidia_card() -> str | None:
     """The name of the first NVIDIA GPU that the driver reports, or None."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return None
-    command = [program, "--query-gpu=name", "--format=csv,noheader"]
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
         return answer.stdout.strip().partition("\n")[0] or None
@@ -211,11 +203,7 @@ def nvidia_card() -> str | None:
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back what is written to file descriptor 2, and show it only if the block fails.
-
-    TensorFlow's C++ libraries write to the descriptor itself, past `sys.stderr` and past
-    TF_CPP_MIN_LOG_LEVEL.
-    """
+    """Hold back what C++ libraries write to stderr's descriptor; show it if the block fails."""
     try:
         saved = os.dup(2)
     except OSError:  # there is no such descriptor under pythonw on Windows
@@ -225,12 +213,10 @@ def quiet_stderr() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except UserError:  # which says all there is to say
-            raise
-        except BaseException:
-            os.dup2(saved, 2)
-            held.seek(0)
-            os.write(2, held.read())
+        except BaseException as error:
+            if not isinstance(error, UserError):  # which says all there is to say
+                held.seek(0)
+                os.write(saved, held.read())
             raise
         finally:
             os.dup2(saved, 2)

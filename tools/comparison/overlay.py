@@ -1,9 +1,4 @@
-"""Figures that lay saved runs over each other, and show the images that two networks disagree on.
-
-Each function gives a matplotlib Figure. pyplot stays out of it, so nothing needs a screen.
-"""
-
-from __future__ import annotations
+"""Figures that compare saved runs: their curves together, and the images that two disagree on."""
 
 import math
 from collections.abc import Sequence
@@ -11,57 +6,45 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
-from common.data.load import Dataset
-from common.plotting.curves import (
-    ACCURACY_TICKS,
-    COLOURS,
-    FINE_ACCURACY_TICKS,
-    MARKERS,
-    accuracy_of_error_decades,
-    error_decades,
-)
+from common.data.dataset import Dataset
+from common.plotting.curves import columns, draw_mean
+from common.plotting.style import COLOURS, DRAWABLE, MARKERS, set_quantity, titled
+from experiment.figures import histories
 from experiment.runs.saved import SavedRun
 
 LINES = ("-", "--", ":", "-.")
-QUANTITIES = {"accuracy": "validation accuracy", "loss": "validation loss (cross-entropy)"}
-CLOCKS = {"epoch": "epoch", "seconds": "seconds of training, validation not counted"}
+CLOCKS = {"epoch": "epoch", "seconds": "seconds of training, without validation"}
 
 
 def overlay(runs: Sequence[SavedRun], labels: Sequence[str], title: str) -> Figure:
     """Validation accuracy and loss by epoch and by seconds; test accuracy by training time.
 
-    Of several seeds the curves are the mean, with a band from lowest to highest; a dot is the mean,
-    with a bar of one standard deviation to each side. The accuracy axes are logarithmic in the
-    share of errors, as in `plotting.curves`, but fit what is shown.
+    Of several seeds a curve is the mean, with a band from lowest to highest, and a dot the mean,
+    with a bar of one standard deviation to each side. The axes fit the data.
     """
-    columns = 3 if max(map(len, labels)) <= 45 else 2
-    figure = Figure(figsize=(13, 7.2 + 0.22 * math.ceil(len(runs) / columns)), layout="constrained")
-    figure.suptitle(title)
+    legend_columns = 3 if max(map(len, labels)) <= 45 else 2
+    height = 7.2 + 0.22 * math.ceil(len(runs) / legend_columns)
+    figure = titled(title, "", height, width=13)
     panels = figure.subplot_mosaic(
-        [[f"{quantity} by {clock}" for clock in CLOCKS] + ["test"] for quantity in QUANTITIES]
+        [[f"{quantity} by {clock}" for clock in CLOCKS] + ["test"] for quantity in DRAWABLE]
     )
     looks = [look(place) for place in range(len(runs))]
     for run, run_look in zip(runs, looks, strict=True):
-        for quantity in QUANTITIES:
-            for clock in CLOCKS:
-                draw_curve(panels[f"{quantity} by {clock}"], run, clock, quantity, run_look)
-        draw_dot(panels["test"], run, run_look)
-    for quantity, ylabel in QUANTITIES.items():
+        draw_run(panels, run, run_look)
+    for quantity in DRAWABLE:
         for clock, xlabel in CLOCKS.items():
             axes = panels[f"{quantity} by {clock}"]
-            axes.set(xlabel=xlabel, ylabel=ylabel)
-            if clock == "epoch":
-                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            fit_axis(axes, quantity)
-    panels["test"].set(xlabel="seconds of training, validation counted", ylabel="test accuracy")
-    fit_axis(panels["test"], "accuracy")
+            axes.set(xlabel=xlabel, ylabel=f"validation {quantity}")
+            set_quantity(axes, quantity)
+        panels[f"{quantity} by epoch"].xaxis.set_major_locator(MaxNLocator(integer=True))
+    set_quantity(panels["test"], "accuracy")
+    panels["test"].set(xlabel="seconds of training, with validation", ylabel="test accuracy")
     for name in ("accuracy by seconds", "loss by seconds", "test"):
-        if panels[name].lines:
-            panels[name].set_xlim(0, 1.06 * panels[name].dataLim.x1 or 1)
+        panels[name].set_xlim(left=0)
     handles = [Line2D([], [], label=label, **look) for label, look in zip(labels, looks)]  # noqa: B905
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=4)
+    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns, handlelength=4)
     return figure
 
 
@@ -75,64 +58,22 @@ def look(place: int) -> dict[str, str]:
     }
 
 
-def draw_curve(axes, run: SavedRun, clock: str, quantity: str, look: dict[str, str]) -> None:
-    """Draw how validation went, as the mean over the seeds; nothing where there was none."""
-    histories = [training.history for training in run.trainings]
-    length = min(len(history.rows) for history in histories)
-    values = [history.column(f"validation_{quantity}")[:length] for history in histories]
-    if not np.isfinite(values).any():
-        return
-    # No logarithm can show a network without errors, nor a loss of zero.
-    values = np.clip(values, *((0, 0.9999) if quantity == "accuracy" else (1e-4, 1e3)))
-    times = np.arange(1, length + 1)
-    if clock == "seconds":
-        seconds = [history.column("seconds")[:length] for history in histories]
-        times = np.cumsum(seconds, axis=1).mean(axis=0)
-    step = math.ceil(length / 30)  # markers on every point of a long curve would hide it
-    axes.plot(times, values.mean(axis=0), ms=4, lw=1.5, markevery=step, **look)
-    if len(histories) > 1:
-        lowest, highest = values.min(axis=0), values.max(axis=0)
-        axes.fill_between(times, lowest, highest, color=look["color"], alpha=0.15, linewidth=0)
-
-
-def draw_dot(axes, run: SavedRun, look: dict[str, str]) -> None:
-    """Draw test accuracy against training time, as the mean over the seeds."""
+def draw_run(panels: dict, run: SavedRun, look: dict[str, str]) -> None:
+    """Draw the validation curves of a run, and its test accuracy against its training time."""
+    seeds = histories(run)
+    seconds = np.cumsum(columns(seeds, "seconds"), axis=1).mean(axis=0)
+    # A marker at every point of a long curve would hide it.
+    style = look | {"ms": 4, "lw": 1.5, "markevery": math.ceil(len(seconds) / 30), "band": 0.15}
+    for quantity in DRAWABLE:
+        for clock, times in (("epoch", None), ("seconds", seconds)):
+            axes = panels[f"{quantity} by {clock}"]
+            draw_mean(axes, seeds, f"validation_{quantity}", times=times, **style)
     accuracies = [training.metrics["test_accuracy"] for training in run.trainings]
-    seconds = [training.metrics["seconds"]["training"] for training in run.trainings]
+    times = [training.metrics["seconds"]["training"] for training in run.trainings]
     deviation = np.std(accuracies, ddof=1) if len(accuracies) > 1 else None
-    look = look | {"linestyle": "", "ms": 8, "capsize": 5}
-    axes.errorbar(np.mean(seconds), min(np.mean(accuracies), 0.9999), deviation, **look)
-
-
-def fit_axis(axes, quantity: str) -> None:
-    """Make an axis of accuracies or losses logarithmic, with limits and ticks for what it shows."""
-    axes.grid(alpha=0.3)
-    if not axes.lines:
-        axes.text(0.5, 0.5, "no validation images", ha="center", transform=axes.transAxes)
-        axes.set(xticks=[], yticks=[])
-        return
-    lowest, highest = axes.dataLim.intervaly
-    if quantity == "loss":
-        axes.set_yscale("log")
-        axes.set_ylim(lowest / 1.1, highest * 1.1)
-        ratio = highest / lowest  # the powers of ten are too few ticks for a small one
-        subdivisions = {2: np.arange(1, 10, 0.5), 6: (1, 1.5, 2, 3, 4, 5, 7), 40: (1, 2, 3, 5)}
-        digits = next((digits for most, digits in subdivisions.items() if ratio < most), (1, 3))
-        axes.yaxis.set_major_locator(LogLocator(subs=digits))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:.3g}"))
-    else:
-        axes.set_yscale("function", functions=(error_decades, accuracy_of_error_decades))
-        lowest, highest = error_decades(np.clip([lowest, highest], 0, 0.9999))
-        edge = 0.06 * (highest - lowest) + 0.01
-        limits = accuracy_of_error_decades([max(lowest - edge, 0), highest + edge])
-        axes.set_ylim(*limits)
-        for ticks in (ACCURACY_TICKS, FINE_ACCURACY_TICKS, MaxNLocator(5).tick_values(*limits)):
-            ticks = [tick for tick in ticks if limits[0] <= tick <= limits[1]]
-            if len(ticks) > 3:
-                break
-        axes.yaxis.set_major_locator(FixedLocator(ticks))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.5g} %"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    accuracy = np.clip(np.mean(accuracies), *DRAWABLE["accuracy"])
+    dot = look | {"linestyle": "", "ms": 8, "capsize": 5}
+    panels["test"].errorbar(np.mean(times), accuracy, deviation, **dot)
 
 
 def disagreements(
@@ -142,23 +83,25 @@ def disagreements(
     labels: Sequence[str],
     total: int,
 ) -> Figure:
-    """Test images, each with its class and what two networks, A and B, take it for.
+    """Test images, each with its true class and the predictions of two networks, A and B.
 
-    chosen: indices of the images to show, at least one; probabilities: of either network,
-    (test images, classes); labels: what to call the networks; total: of how many these are some.
+    `chosen`: indices of the images, at least one, of `total` on which the networks disagree;
+    `probabilities`: (test images, classes) of each network; `labels`: what to call the networks.
     """
-    columns, names = 6, dataset.class_names
-    rows = math.ceil(len(chosen) / columns)
-    figure = Figure(figsize=(11, 0.9 + 2.6 * rows), layout="constrained")
-    shown = (
+    grid_columns, names = 6, dataset.class_names
+    rows = math.ceil(len(chosen) / grid_columns)
+    count = (
         f"the {len(chosen)} most confident of {total:,}" if total > len(chosen) else f"{total:,}"
     )
-    figure.suptitle(f"{dataset.title} · test images with two answers: {shown}")
-    legend = [f"{letter}: {label}" for letter, label in zip("AB", labels, strict=True)]
-    handles = [Line2D([], [], linestyle="", label=text) for text in legend]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, labelcolor=COLOURS[:2],
-                  handlelength=0, frameon=False)  # fmt: skip
-    grid = figure.subplots(rows, columns, squeeze=False)
+    title = f"{dataset.title} · test images with different predictions: {count}"
+    figure = titled(title, "", 0.9 + 2.6 * rows, width=11)
+    handles = [
+        Line2D([], [], linestyle="", label=f"{letter}: {label}")
+        for letter, label in zip("AB", labels, strict=True)
+    ]
+    style = {"ncols": 2, "labelcolor": COLOURS[:2], "handlelength": 0, "frameon": False}
+    figure.legend(handles=handles, loc="outside lower center", **style)
+    grid = figure.subplots(rows, grid_columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for axes, index in zip(grid.flat, chosen, strict=False):
@@ -166,9 +109,9 @@ def disagreements(
         axes.imshow(dataset.test_images[index], cmap="gray", vmin=0, vmax=255)
         axes.set_ylim(37, -5)  # room for words above and below the image, 28 high
         axes.text(13.5, -1.5, f"true: {names[true]}", ha="center")
-        for place, (letter, shares) in enumerate(zip("AB", probabilities, strict=True)):
-            answer = shares[index].argmax()
-            mark = "✓" if answer == true else "✗"
-            text = f"{letter} {mark} {names[answer]}, {shares[index][answer]:.0%}"
+        for place, (letter, network) in enumerate(zip("AB", probabilities, strict=True)):
+            predicted = network[index].argmax()
+            mark = "✓" if predicted == true else "✗"
+            text = f"{letter} {mark} {names[predicted]}, {network[index][predicted]:.0%}"
             axes.text(13.5, 31 + 4 * place, text, color=COLOURS[place], fontsize=9, ha="center")
     return figure

@@ -1,48 +1,36 @@
-"""Whether chance may explain that one run did better than another, in numbers and in words."""
-
-from __future__ import annotations
+"""Whether one run did better than another, or the difference may be chance: tests, in words."""
 
 from collections.abc import Sequence
-from statistics import mean, variance
+from statistics import mean
 
 import numpy as np
-from scipy.special import bdtr, stdtr  # scipy.stats would take seconds to import
 
 SIGNIFICANT = 0.05
+FEWEST_SEEDS = 3  # two accuracies say too little about their spread
+ADVICE = "Train it with more seeds: --repeats 5."
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The p-value of McNemar's exact test, two-sided (https://doi.org/10.1007/BF02295996).
+    """The two-sided p-value of McNemar's exact test (https://doi.org/10.1007/BF02295996).
 
-    `only_first` counts the test images on which the first network alone is right, `only_second`
-    those on which the second alone is. If both were equally good, either count of such an image
-    would be as likely as the other: p is how often coins would fall at least as unevenly.
+    only_first, only_second: on how many test images one network is right and the other is wrong.
     """
-    discordant = only_first + only_second
-    return min(1.0, 2 * float(bdtr(min(only_first, only_second), discordant, 0.5)))
+    from scipy.stats import binomtest  # not at the top: it takes a second
+
+    return float(binomtest(only_first, max(only_first + only_second, 1)).pvalue)
 
 
 def welch(first: Sequence[float], second: Sequence[float]) -> float:
-    """The p-value of Welch's t-test, two-sided (https://doi.org/10.1093/biomet/34.1-2.28).
+    """The two-sided p-value of Welch's t-test (https://doi.org/10.1093/biomet/34.1-2.28)."""
+    from scipy.stats import ttest_ind
 
-    Of two or more accuracies each. Without any spread among the seeds it is 1 where the means are
-    equal, else 0.
-    """
-    shares = [variance(values) / len(values) for values in (first, second)]
-    difference = mean(first) - mean(second)
-    if not any(shares):
-        return float(difference == 0)
-    t = difference / sum(shares) ** 0.5
-    freedom = sum(shares) ** 2 / sum(
-        share**2 / (len(values) - 1) for share, values in zip(shares, (first, second), strict=True)
-    )
-    return 2 * float(stdtr(freedom, -abs(t)))
+    return float(ttest_ind(first, second, equal_var=False).pvalue)
 
 
 def compare_networks(first: np.ndarray, second: np.ndarray, labels: Sequence[str]) -> str:
-    """What McNemar's test says of two networks, from which test images each gets right.
+    """What McNemar's test says of two networks that `labels` name.
 
-    first, second: bool (n,); `labels` are what to call the two.
+    first, second: bool (n,), which test images each gets right.
     """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     better = labels[0] if only_first > only_second else labels[1]
@@ -50,24 +38,29 @@ def compare_networks(first: np.ndarray, second: np.ndarray, labels: Sequence[str
         f"Of {len(first):,} test images, {labels[0]!r} alone is right on {only_first:,}, "
         f"{labels[1]!r} alone on {only_second:,}. McNemar's exact test: "
         f"{conclusion(mcnemar(only_first, only_second), better)}\n"
-        "This is about these two networks only: with other seeds the same options may give "
-        "another answer. To compare options, train each with --repeats 5."
+        "This holds for these two networks, not for their options: with other seeds the same "
+        "options may give another answer. To compare options, train each with --repeats 5."
     )
 
 
-def compare_seeds(first: Sequence[float], second: Sequence[float], labels: Sequence[str]) -> str:
-    """What Welch's t-test says of two runs, from the test accuracies of their seeds."""
-    if min(len(first), len(second)) < 2:
-        return (
-            "Whether chance explains the difference cannot be told: one of the two has a single "
-            "seed. Train it with --repeats, too."
-        )
+def compare_seeds(first: list[float], second: list[float], labels: list[str], images: int) -> str:
+    """What Welch's t-test says of two runs that `labels` name, from the accuracy of each seed.
+
+    images: how many the test set holds.
+    """
     points = 100 * (mean(first) - mean(second))
+    text = f"{labels[0]!r} and {labels[1]!r} differ by {abs(points):.2f} points in mean accuracy."
+    for label, accuracies in zip(labels, (first, second), strict=True):
+        if len(accuracies) < FEWEST_SEEDS:
+            return f"{text} No conclusion: {label!r} has fewer than {FEWEST_SEEDS} seeds. {ADVICE}"
+        if len(set(accuracies)) == 1:
+            return f"{text} No conclusion: the seeds of {label!r} show no spread. {ADVICE}"
     better = labels[0] if points > 0 else labels[1]
+    error = 100 * max((p * (1 - p) / images) ** 0.5 for p in (mean(first), mean(second)))
     return (
-        f"The mean test accuracies of {labels[0]!r} ({len(first)} seeds) and {labels[1]!r} "
-        f"({len(second)} seeds) are {abs(points):.2f} points apart. Welch's t-test: "
-        f"{conclusion(welch(first, second), better)}"
+        f"{text} Welch's t-test: {conclusion(welch(first, second), better)}\n"
+        f"The test knows the spread of the seeds only. The {images:,} test images are a sample, "
+        f"too: with others, each mean would be off by about ± {error:.2f} points."
     )
 
 
@@ -75,5 +68,5 @@ def conclusion(p: float, better: str) -> str:
     """A p-value, and what it means."""
     value = f"p = {p:.2g}" if p >= 0.0001 else "p < 0.0001"
     if p < SIGNIFICANT:
-        return f"{value}, so chance alone would seldom do this: {better!r} is better."
-    return f"{value}, so chance alone may well do this: neither is shown to be better."
+        return f"{value}, so chance is an unlikely cause: {better!r} is better."
+    return f"{value}, so the difference may be chance: neither is shown to be better."

@@ -1,0 +1,147 @@
+"""What a network predicts: the confusion matrix, its calibration, its mistakes."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import special
+
+from common.plotting import style
+
+MISTAKE_ROWS, MISTAKE_COLUMNS = 4, 5
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities, float64 (n, classes). Raises ValueError when a logit is not finite."""
+    if not np.isfinite(logits).all():
+        raise ValueError("some of the network's outputs are not finite numbers")
+    return special.softmax(logits.astype(np.float64), axis=1)
+
+
+def confident_mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Indices of the wrong predictions, the most confident first."""
+    (wrong,) = np.nonzero(probabilities.argmax(axis=1) != labels)
+    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
+
+
+def recognised_examples(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Indices of an image of each class: the first that is predicted right, else the first."""
+    wrong = probabilities.argmax(axis=1) != labels
+    order = np.argsort(wrong, kind="stable")
+    _, firsts = np.unique(labels[order], return_index=True)
+    return order[firsts]
+
+
+class Calibration(NamedTuple):
+    """Confidence, the probability of the predicted class, and accuracy, in bins of confidence."""
+
+    counts: np.ndarray  # images in each bin: int (bins,)
+    confidence: np.ndarray  # their mean, nan in an empty bin
+    accuracy: np.ndarray  # nan in an empty bin
+    interval: np.ndarray  # the 95 % interval of accuracy (Wilson's): (2, bins)
+    error: float  # the expected calibration error
+
+
+def calibrate(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> Calibration:
+    """Compare confidence with accuracy. `probabilities`: (n, classes); `labels`: (n,).
+
+    The expected calibration error is the mean of their differences, weighted by the images in
+    each bin (https://arxiv.org/abs/1706.04599, equations 2 and 3).
+    """
+    from scipy.stats import binomtest
+
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    counts, _ = np.histogram(confidence, bins, (0, 1))
+    hits, _ = np.histogram(confidence[right], bins, (0, 1))
+    total, _ = np.histogram(confidence, bins, (0, 1), weights=confidence)
+    interval = np.full((2, bins), np.nan)
+    for place in np.flatnonzero(counts):
+        interval[:, place] = binomtest(hits[place], counts[place]).proportion_ci(method="wilson")
+    with np.errstate(invalid="ignore"):  # 0 / 0 in an empty bin
+        confidence, accuracy = total / counts, hits / counts
+    error = np.nansum(counts * np.abs(accuracy - confidence)) / len(labels)
+    return Calibration(counts, confidence, accuracy, interval, float(error))
+
+
+def calibration(probabilities: np.ndarray, labels: np.ndarray, title: str) -> Figure:
+    """A reliability diagram: accuracy by confidence, and below it the number of images."""
+    measured = calibrate(probabilities, labels)
+    bins = len(measured.counts)
+    caption = (
+        f"Expected calibration error {measured.error:.2%}: the mean distance of the dots, at the "
+        f"mean confidence of {bins} bins, from the diagonal, weighted by the images in each bin. "
+        "Above the diagonal the network is right more often than its confidence says."
+    )
+    figure = style.titled(title, caption, 7)
+    axes, count_axes = figure.subplots(2, 1, sharex=True, height_ratios=(5, 2))
+    left, bar = np.arange(bins) / bins, {"width": 1 / bins, "align": "edge"}
+    blue = {"color": style.RIGHT_COLOUR, "edgecolor": style.RIGHT_COLOUR, "alpha": 0.35}
+    axes.bar(left, measured.accuracy, **bar, **blue, label="accuracy")
+    spread = np.abs(measured.interval - measured.accuracy)
+    dots = {"fmt": "o", "ms": 5, "capsize": 3, "color": style.WRONG_COLOUR}
+    axes.errorbar(measured.confidence, measured.accuracy, spread, **dots, label="95 % interval")
+    axes.plot([0, 1], [0, 1], "--", color="0.3", lw=1.2, label="perfect calibration")
+    axes.set(ylabel="accuracy", ylim=(0, 1.02), xlim=(0, 1.005), axisbelow=True)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
+    bars = count_axes.bar(left, measured.counts, **bar, color="0.7", edgecolor="0.4")
+    labels = [f"{count:,}" if count else "" for count in measured.counts]
+    count_axes.bar_label(bars, labels, padding=2, fontsize=8)
+    count_axes.set(xlabel="confidence: the predicted class's probability", ylabel="test images")
+    count_axes.set(yscale="log", ylim=(0.7, 12 * max(measured.counts.max(), 10)), axisbelow=True)
+    for each in (axes, count_axes):
+        each.grid(alpha=0.3)
+    axes.yaxis.set_major_formatter(style.percent)
+    axes.xaxis.set_major_formatter(style.percent)
+    return figure
+
+
+def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
+    """Counts, int (true class, predicted class), coloured by their fraction of the row."""
+    caption = (
+        "A row shows how the test images of one class were predicted. Blue: right; orange: wrong. "
+        "The darker, the greater the fraction of the row; each colour has its own scale."
+    )
+    figure = style.titled(title, caption, 9)
+    axes = figure.subplots()
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    diagonal = np.eye(len(counts), dtype=bool)
+    wrong = np.ma.masked_where(diagonal | (counts == 0), fractions)
+    worst = wrong.max() if wrong.count() else 1
+    # Two scales: on one, the mistakes of a network with 1 % errors would be invisible.
+    axes.imshow(np.ma.masked_where(~diagonal, fractions), cmap="Blues", vmin=0, vmax=1.6)
+    axes.imshow(wrong, cmap="Oranges", vmin=0, vmax=1.4 * worst)
+    for true, predicted in np.argwhere(counts):
+        axes.text(predicted, true, counts[true, predicted], ha="center", va="center")
+    slanted = {"rotation": 45, "ha": "right"} if max(map(len, class_names)) > 2 else {}
+    axes.set_xticks(range(len(class_names)), class_names, **slanted)
+    axes.set_yticks(range(len(class_names)), class_names)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    return figure
+
+
+def mistakes(
+    images: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, names: list[str], title: str
+) -> Figure:
+    """The most confident mistakes. `images`: uint8 (n, 28, 28); `probabilities`: (n, classes)."""
+    wrong = confident_mistakes(probabilities, labels)
+    if not len(wrong):
+        return style.titled(title, f"No mistake in {len(labels):,} test images.", 1.2)
+    shown = wrong[: MISTAKE_ROWS * MISTAKE_COLUMNS]
+    caption = (
+        f"{style.first_of(len(shown), len(wrong), 'mistakes')} in {len(labels):,} test images, "
+        "the most confident first. Orange: the predicted class and its probability. Blue: the "
+        "image's number in the test set (from 0), its true class and that class's probability."
+    )
+    rows = np.split(shown, range(MISTAKE_COLUMNS, len(shown), MISTAKE_COLUMNS))
+    figure = style.titled(title, caption, 1 + 2.15 * len(rows))
+    for axes, row in zip(figure.subplots(len(rows), squeeze=False)[:, 0], rows, strict=True):
+        style.show_grid(axes, [images[row]], MISTAKE_COLUMNS, vmin=0, vmax=255)
+        for column, index in enumerate(row):
+            predicted, true = probabilities[index].argmax(), labels[index]
+            text = f"predicted {names[predicted]}: {probabilities[index, predicted]:.1%}"
+            style.write_above(axes, column, text, 15, color=style.WRONG_COLOUR)
+            text = f"no. {index} is {names[true]}: {probabilities[index, true]:.1%}"
+            style.write_above(axes, column, text, color=style.RIGHT_COLOUR)
+    return figure

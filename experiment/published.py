@@ -1,0 +1,113 @@
+"""The recipes of published results: of the five student projects that this repository grew from.
+
+docs/published-results.md sets them beside what was reported. They compute in float32, as they were
+measured: bfloat16 would repeat them on some processors only.
+"""
+
+# What the networks of the projects have in common: no augmentation, a constant learning rate.
+PLAIN = {"precision": "float32", "shift": 0}
+CONSTANT = PLAIN | {"dropout": 0, "schedule": "constant"}
+
+MNIST_DENSE = {
+    "activations": {
+        **PLAIN,
+        "about": "two hidden layers of 512 with ReLU, tanh and sigmoid",
+        "activation": ["relu", "tanh", "sigmoid"],
+        "dropout": 0.3,
+    },
+    "from_scratch": {
+        **CONSTANT,
+        "about": "in NumPy: three hidden layers, 150 steps of full-batch gradient descent",
+        "engine": "numpy",
+        "hidden": "256,128,64",
+        "initializer": "fan_out_normal",
+        "images": 42000,
+        "validation": 0.2,
+        "epochs": 150,
+        "batch_size": "all",
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+    },
+    "low_level": {
+        **CONSTANT,
+        "about": "in low-level TensorFlow: sigmoid, normal weights, summed loss, 3,055 steps; "
+        "with --loss mean the steps are 256 times smaller and learn almost nothing",
+        "engine": "tensorflow",
+        "hidden": "128,256",
+        "activation": "sigmoid",
+        "initializer": "standard_normal",
+        "loss": "sum",
+        "validation": 0,
+        "epochs": 13,
+        "batch_size": 256,
+        "optimizer": "sgd",
+        "learning_rate": 0.001,
+    },
+    "batch_sizes": {
+        **CONSTANT,
+        "about": "two batch sizes, with a learning rate so high that ReLUs die; 128 takes 16 times "
+        "as many steps as 2048, each noisier, until most are dead",
+        "hidden": "128,32",
+        "dropout": 0.3,
+        "epochs": 30,
+        "batch_size": [128, 2048],
+        "learning_rate": 0.08,
+    },
+}
+MNIST_DENSE["from_scratch_sizes"] = MNIST_DENSE["from_scratch"] | {
+    "about": "from_scratch with four sizes of network",
+    "hidden": ["32", "128", "128,32", "256,128,64"],
+}
+
+MNIST_CNN = {
+    "pooled": {
+        **PLAIN,
+        "about": "the textbooks' network: convolution, pooling, convolution, pooling, dropout",
+        "network": "pooled",
+        "epochs": 8,
+    },
+    "pooled_three": {
+        **PLAIN,
+        "about": "like pooled, with a third convolution and pooling",
+        "network": "pooled",
+        "blocks": 3,
+        "epochs": 12,
+        "learning_rate": 0.002,
+    },
+    "depth": {
+        **CONSTANT,
+        "about": "one to four convolutions, each pooled, without regularization",
+        "network": "pooled",
+        "blocks": [1, 2, 3, 4],
+        "filters": 16,
+        "epochs": 8,
+        "learning_rate": 0.002,
+    },
+    "unscaled": {
+        **CONSTANT,
+        "about": "two convolutions and one pooling on pixels from 0 to 255, batches of 512",
+        "network": "two_convolutions",
+        "rescale": False,
+        "validation": 0,
+        "epochs": 10,
+        "batch_size": 512,
+        "learning_rate": 0.001,
+    },
+}
+
+FASHION_CNN_AUGMENT = {
+    "image_data_generator": {
+        "about": "flipped, shifted, rotated and zoomed by Keras's own ImageDataGenerator",
+        "precision": "float32",
+        "network": "strided",
+        "filters": 24,
+        "dropout": 0.5,
+        "augmenter": "keras",
+        "shift": 1,
+        "rotation": 5,
+        "zoom": 0.05,
+        "epochs": 8,
+        "learning_rate": 0.004,
+        "label_smoothing": 0,
+    },
+}

@@ -1,0 +1,119 @@
+"""One training with one seed: its options, its folder, and what `config.json` says of it."""
+
+import argparse
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+
+from common.augment import Augmentation, choose_augmentation
+from common.data.dataset import Dataset
+from common.errors import UserError
+from common.files import REPOSITORY
+from experiment.backend.device import Device
+from experiment.runs.history import History
+
+PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "matplotlib")
+
+
+@dataclass
+class Run:
+    """One training: options, data, device, history, and the results after it."""
+
+    folder: Path
+    args: argparse.Namespace
+    dataset: Dataset  # before the split
+    device: Device
+    history: History = field(default_factory=History)
+    metrics: dict | None = None  # after testing
+    model: object = None  # after testing
+
+    @property
+    def custom_engine(self) -> bool:
+        """Whether the network is a `DenseNetwork`, and not one of Keras's."""
+        return vars(self.args).get("engine", "keras") != "keras"
+
+    @cached_property
+    def augmentation(self) -> Augmentation | None:
+        """What varies each batch of training images."""
+        return choose_augmentation(vars(self.args))
+
+    def split(self) -> Dataset:
+        """The dataset with its training images split by the run's seed; see `Dataset.split`."""
+        return self.dataset.split(self.args.validation, self.args.seed, self.args.images)
+
+    def say(self, line: str) -> None:
+        """Print progress, unless --quiet."""
+        if not self.args.quiet:
+            print(line, flush=True)
+
+
+def configuration(args: argparse.Namespace, dataset: Dataset, device: Device) -> dict:
+    """All that one needs to know what ran, and to run it again."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    options = {key: value for key, value in vars(args).items() if key not in ("resume", "given")}
+    return {
+        **options,
+        "dataset": dataset.name,
+        "title": dataset.title,
+        "synthetic": dataset.synthetic,
+        "source": dataset.source,
+        "fingerprint": dataset.fingerprint,
+        "device": device.name,
+        "precision": device.precision,
+        "backend": device.backend,
+        "deterministic": device.deterministic,
+        "cores": os.cpu_count(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "started": args.started.isoformat(timespec="seconds"),
+        "git_commit": git_commit(),
+    }
+
+
+def resumed_configuration(before: dict, now: dict, epochs_done: int) -> dict:
+    """What config.json says of a resumed run: as at its start, and when it was resumed and how.
+
+    Raises UserError where the images or Keras's backend differ. Another machine, or a schedule that
+    changes in mid-run, is a warning.
+    """
+    if before.get("fingerprint") != now["fingerprint"]:
+        advice = "use --data synthetic" if before.get("synthetic") else "set --data-dir"
+        if before.get("synthetic") and now["synthetic"]:
+            advice = "this version draws other synthetic ones, so start a new run"
+        raise UserError(f"the run was started on other images than these: {advice}")
+    if (backend := before.get("backend")) != now["backend"]:
+        raise UserError(f"the run was started on {backend}: set KERAS_BACKEND={backend}", status=2)
+    where = ("device", "precision", "cores", "platform", "versions", "git_commit")
+    changed = {key: [before.get(key), now[key]] for key in where if before.get(key) != now[key]}
+    if changed:
+        words = f"not the machine and software of the start ({', '.join(changed)} changed)"
+        print(f"warning: {words}: the result may differ in its last digits", file=sys.stderr)
+    resumed = {"started": now["started"], "epochs": before.get("epochs"), "changed": changed}
+    if before.get("epochs") != now["epochs"] and epochs_done and now["schedule"] != "constant":
+        resumed["schedule_changed_at"] = epochs_done
+        print(
+            f"warning: from epoch {epochs_done + 1} on the learning rate follows a schedule of "
+            f"{now['epochs']} epochs: a new run of as many epochs would end elsewhere",
+            file=sys.stderr,
+        )
+    kept = {key: now[key] for key in ("epochs", "command_line", "data_dir")}
+    return before | kept | {"resumed": [*before.get("resumed", []), resumed]}
+
+
+def git_commit() -> str | None:
+    """The commit that is checked out, with `-dirty` after changes, or None outside git."""
+    if (REPOSITORY / ".git").exists():
+        command = "git describe --always --dirty --abbrev=40 --exclude *".split()  # without tags
+        quiet = {"stderr": subprocess.DEVNULL, "text": True, "timeout": 10}
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            return subprocess.check_output(command, cwd=REPOSITORY, **quiet).strip()
+    return None

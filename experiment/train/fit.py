@@ -1,0 +1,56 @@
+"""`compile_options` and `fit`, which the scripts call for a network of any engine."""
+
+from contextlib import nullcontext
+
+from common.data.dataset import Dataset
+from experiment.runs.run import Run
+from experiment.train.batches import Batches, schedule_of
+from experiment.train.recorder import Recorder, advice_on_memory, stop_requests
+
+
+def compile_options(data: Dataset, run: Run) -> dict:
+    """What `model.compile` takes: optimizer, learning-rate schedule, loss, metrics."""
+    args, steps_per_epoch = run.args, len(batches_of(data, run))
+    if run.custom_engine:
+        rate = schedule_of(args, steps_per_epoch)
+        return {"optimizer": args.optimizer, "learning_rate": rate, "loss": args.loss}
+    from experiment.train import keras_loop  # not at the top: it takes seconds
+
+    return keras_loop.compile_options(args, steps_per_epoch, run.device)
+
+
+def fit(model, data: Dataset, run: Run) -> None:
+    """Train a compiled model, whose outputs are logits (n, 10), by its own `fit`.
+
+    Each epoch adds a row to the run's history.csv and writes a checkpoint, from which training
+    resumes. Ctrl-C or SIGTERM ends it after the step in progress (Keras: up to 16 steps). When the
+    loss is no longer finite, the model gets back the weights of the epoch before; when memory runs
+    out, it keeps those it has. `run.history.failure` says why.
+    """
+    fit_any = fit_from_scratch
+    if not run.custom_engine:
+        from experiment.train.keras_loop import fit as fit_any
+    images, labels = data.validation_images, data.validation_labels
+    validation = (images, labels) if len(labels) else None
+    # Of several processes none can end its training alone: Ctrl-C ends them at once.
+    alone = run.device.processes == 1
+    with stop_requests(run.history) if alone else nullcontext(), advice_on_memory(run):
+        recorder = fit_any(model, batches_of(data, run), validation, run)
+        run.history.seconds = recorder.seconds
+
+
+def batches_of(data: Dataset, run: Run) -> Batches:
+    """The training images of a run in batches."""
+    return Batches(data, run.args.batch_size, run.args.seed, run.augmentation, run.device)
+
+
+def fit_from_scratch(network, batches: Batches, validation: tuple | None, run: Run) -> Recorder:
+    """Train a `DenseNetwork`."""
+
+    def learning_rate() -> float:
+        return network.learning_rate(int(network.steps))
+
+    recorder = Recorder(run, network, batches, network.state, network.restore, learning_rate)
+    initial_epoch = recorder.restore_checkpoint()
+    network.fit(batches, run.args.epochs, initial_epoch, validation, recorder)
+    return recorder

@@ -1,0 +1,35 @@
+"""One clear line and an exit status, without a traceback."""
+
+import pytest
+
+from common.errors import Interrupted, UserError, one_line_errors, suggestion
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (UserError("no luck:\n  try again"), 1, "error: no luck: try again\n"),
+        (UserError("not both", status=2), 2, "error: not both\n"),
+        (PermissionError(13, "Permission denied"), 1, "error: [Errno 13] Permission denied\n"),
+        (Interrupted(130), 130, ""),  # which has been told already
+        (KeyboardInterrupt(), 130, "stopped at once; unsaved work is lost\n"),
+    ],
+)
+def test_an_error_is_one_line_and_a_status(error, status, line, capsys):
+    with pytest.raises(SystemExit) as leaving, one_line_errors():
+        raise error
+    printed = capsys.readouterr()
+    assert leaving.value.code == status
+    assert (printed.out, printed.err) == ("", line)
+
+
+def test_debug_and_bugs_keep_their_traceback():
+    with pytest.raises(UserError), one_line_errors(debug=True):
+        raise UserError("no luck")
+    with pytest.raises(ZeroDivisionError), one_line_errors():
+        1 / 0  # noqa: B018
+
+
+def test_a_suggestion_is_near_or_none():
+    assert suggestion("rellu", ["relu", "tanh"]) == "; did you mean relu?"
+    assert suggestion("xyz", ["relu", "tanh"]) == ""

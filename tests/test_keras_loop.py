@@ -1,0 +1,119 @@
+"""Keras's own training: loss, optimizer, the batches that `fit` shows, and what history holds."""
+
+import argparse
+
+import keras
+import numpy as np
+import pytest
+from conftest import DEVICE, dataset, options
+from scipy.special import logsumexp
+from sklearn.metrics import log_loss
+from tiny import make_network, make_run, split_dataset, train
+
+from experiment.options import ACTIVATIONS, LEARNING_RATES
+from experiment.train.batches import Batches, Schedule
+from experiment.train.keras_loop import compile_options, make_optimizer
+
+COUNT = 300
+
+
+class Witness(keras.Model):
+    """Gives the same logits for everything, and keeps what it is shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = []
+        self.bias = self.add_weight(shape=(10,), initializer="zeros")
+
+    def call(self, images, training=False):
+        if training:
+            self.shown.append(keras.ops.convert_to_numpy(images[:, 0, 0]))
+        return keras.ops.zeros((keras.ops.shape(images)[0], 10)) + self.bias
+
+    def compile(self, **keywords):
+        super().compile(run_eagerly=True, **keywords)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX cannot run eagerly")
+def test_fit_shows_the_batches_of_each_epoch_in_their_order(tmp_path):
+    data = dataset(COUNT)
+    data.train_images[:, 0, 0] = np.arange(COUNT) % 256
+    model, run = Witness(), make_run(tmp_path, epochs=2)
+    train(model, data, run)
+    shown = np.concatenate(model.shown)[-2 * COUNT :].reshape(2, COUNT)
+    batches = Batches(data, 64, seed=3)
+    for epoch, order in enumerate(shown):
+        batches.start_epoch(epoch)
+        wanted = np.concatenate([batches[i][0][:, 0, 0] for i in range(len(batches))])
+        assert (order == wanted).all()
+    assert (shown[0] != shown[1]).any()
+
+
+def loss_in_keras(logits, labels, **changes):
+    """What `fit` minimises on a batch of these logits."""
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Identity()])
+    args = argparse.Namespace(optimizer="sgd", learning_rate=0.1, schedule="constant", epochs=1)
+    vars(args).update(changes)
+    model.compile(**compile_options(args, 1, DEVICE))
+    return float(model.compute_loss(x=logits, y=labels, y_pred=model(logits)))
+
+
+@pytest.mark.parametrize("loss", ["mean", "sum"])
+@pytest.mark.parametrize("smoothing", [0, 0.1, 0.5])
+def test_the_loss_is_the_formula_s(smoothing, loss):
+    generator = np.random.default_rng(1)
+    logits = generator.normal(0, 3, (50, 10)).astype(np.float32)
+    labels = generator.integers(0, 10, 50).astype(np.uint8)
+    normaliser = logsumexp(logits.astype(float), axis=1)
+    of_label = normaliser - logits[np.arange(50), labels]
+    of_all = normaliser - logits.mean(axis=1)
+    each = (1 - smoothing) * of_label + smoothing * of_all
+    expected = each.mean() if loss == "mean" else each.sum()
+    ours = loss_in_keras(logits, labels, loss=loss, label_smoothing=smoothing)
+    assert ours == pytest.approx(expected, rel=1e-5)
+
+
+def test_scripts_without_the_option_loss_take_the_mean():
+    logits, labels = np.eye(10, dtype=np.float32), np.arange(10, dtype=np.uint8)
+    with_option = loss_in_keras(logits, labels, loss="mean", label_smoothing=0.1)
+    assert loss_in_keras(logits, labels, label_smoothing=0.1) == with_option
+
+
+def test_history_holds_the_plain_mean_cross_entropy_whatever_the_loss(tmp_path):
+    data = split_dataset()
+    changes = {"label_smoothing": 0.3, "loss": "sum", "learning_rate": 0.001}
+    model, run = make_network("keras"), make_run(tmp_path, **changes)
+    history = train(model, data, run)
+    logits = model.predict(data.validation_images, verbose=0).astype(float)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    plain = log_loss(data.validation_labels, probabilities, labels=range(10))
+    assert history.column("validation_loss")[-1] == pytest.approx(plain, rel=1e-4)
+    assert history.column("loss")[0] == pytest.approx(np.log(10), abs=0.7)
+    for changes, measured in (
+        ({}, ["accuracy"]),
+        ({"label_smoothing": 0.3}, ["accuracy", "mean"]),
+        ({"loss": "sum"}, ["accuracy", "mean"]),
+    ):
+        metrics = compile_options(options(tmp_path, **changes), 5, DEVICE)["metrics"]
+        assert [metric.name for metric in metrics] == measured
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_cosine_in_keras_is_our_schedule(optimizer):
+    args = argparse.Namespace(optimizer=optimizer, learning_rate=0.4, schedule="cosine")
+    schedule = Schedule("cosine", 0.4, 100)
+    rate = make_optimizer(args, schedule)._learning_rate
+    values = [float(rate(step)) for step in range(101)]
+    assert values == pytest.approx([schedule(step) for step in range(101)], rel=1e-4, abs=1e-7)
+
+
+def test_every_optimizer_and_activation_of_the_options_is_keras_s():
+    for name in LEARNING_RATES:
+        args = argparse.Namespace(optimizer=name, learning_rate=0.01, schedule="constant")
+        optimizer = make_optimizer(args, Schedule("constant", 0.01, 10))
+        assert float(optimizer.learning_rate) == pytest.approx(0.01)
+    momentum = make_optimizer(argparse.Namespace(**vars(args) | {"optimizer": "momentum"}), None)
+    assert momentum.momentum == 0.9
+    logits = keras.ops.convert_to_tensor(np.linspace(-2, 2, 5, dtype=np.float32)[None])
+    for name in ACTIVATIONS:
+        assert keras.activations.get(name)(logits).shape == (1, 5)

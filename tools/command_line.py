@@ -1,0 +1,28 @@
+"""The command line of the tools."""
+
+import argparse
+
+from common.files import REPOSITORY, absolute_path
+from experiment.command_line import OneLineParser
+
+RUN_HELP = "latest, or a run's name, script/name or folder"
+
+
+class ToolParser(OneLineParser):
+    """The command line of `python -m tools.<name>`, with the options that every tool has."""
+
+    def __init__(self, name: str, description: str) -> None:
+        super().__init__(
+            prog=f"python -m tools.{name}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_argument(
+            "--results-dir",
+            type=absolute_path,
+            default=REPOSITORY / "results",
+            metavar="FOLDER",
+            help="where the run folders are (results/ beside the scripts)",
+        )
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")

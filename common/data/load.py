@@ -55,13 +55,13 @@ def load(
             if data == "real":
                 raise
             print(WARNING.format(title=original.title.upper(), reason=error), file=sys.stderr)
-    synthetic = found is None
-    if synthetic:
+    sha256s = [known.sha256 for known in original.files]  # verified when they were read
+    if synthetic := found is None:
         from common.data.synthetic import synthesise  # imports SciPy and Matplotlib
 
         found = synthesise(name, seed=0), "common/data/synthetic.py, seed 0"
+        sha256s = [hashlib.sha256(idx_bytes(array)).hexdigest() for array in found[0]]
     arrays, source = found
-    sha256s = [hashlib.sha256(idx_bytes(array)).hexdigest() for array in arrays]
     return Dataset(
         name=name,
         title=f"{original.title} (synthetic)" if synthetic else original.title,

@@ -69,9 +69,8 @@ def draw(folder: Path, name: str, make: Callable[[], Figure]) -> None:
 
 def figure_title(run: SavedRun) -> str:
     """Script, recipe, data and test accuracy."""
-    accuracies = [training.metrics["test_accuracy"] for training in run.trainings]
-    seeds = f" ({len(accuracies)} seeds)" if run.members else ""
-    return f"{experiment_title(run.config)} · test accuracy {mean_std(accuracies)}{seeds}"
+    seeds = f" ({len(run.members)} seeds)" if run.members else ""
+    return f"{experiment_title(run.config)} · test accuracy {mean_std(run.test_accuracies)}{seeds}"
 
 
 def experiment_title(config: dict) -> str:
@@ -110,8 +109,7 @@ def sweep(config: dict, runs: Sequence[SavedRun]) -> Figure:
     options, groups = list(config["combinations"][0]), []
     for run in runs:
         label = ", ".join(as_typed(run.config[key]) for key in options)
-        accuracies = [training.metrics["test_accuracy"] for training in run.trainings]
-        groups.append((label, histories(run), accuracies))
+        groups.append((label, histories(run), run.test_accuracies))
     names = ", ".join(key.replace("_", " ") for key in options)
     return curves.sweep(groups, names, experiment_title(config))
 

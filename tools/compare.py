@@ -50,8 +50,9 @@ def main(argv: Sequence[str] = ()) -> None:
             right = [logits.argmax(axis=1) == classes for logits, classes in predictions]
             text += f"\n\n{compare_networks(*right, labels)}"
         elif len(runs) == 2 and any(run.members for run in runs):
+            accuracies = [run.test_accuracies for run in runs]
             images = int(np.sum(runs[0].trainings[0].metrics["confusion_matrix"]))
-            text += f"\n\n{compare_seeds(*map(test_accuracies, runs), labels, images)}"
+            text += f"\n\n{compare_seeds(*accuracies, labels, images)}"
         print(text, flush=True)
         name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         folder = create_folder(args.results_dir / "comparisons", name, numbered=True)
@@ -166,11 +167,6 @@ def schedule_changes(run: SavedRun) -> list[str]:
     return changes
 
 
-def test_accuracies(run: SavedRun) -> list[float]:
-    """The test accuracy of each seed."""
-    return [training.metrics["test_accuracy"] for training in run.trainings]
-
-
 def names_of(runs: Sequence[SavedRun]) -> list[str]:
     """What to call the runs: script/name, or the folders where two of these are the same."""
     names = [run.name for run in runs]
@@ -188,7 +184,7 @@ def table(runs: Sequence[SavedRun], options: Sequence[dict]) -> str:
     """Options and results in Markdown: a row for each run, or where too wide a column."""
     rows = []
     for run, name, own in zip(runs, names_of(runs), options, strict=True):
-        metrics, accuracies = [one.metrics for one in run.trainings], test_accuracies(run)
+        metrics, accuracies = [one.metrics for one in run.trainings], run.test_accuracies
         stopped = any(numbers.get("stopped_early") for numbers in metrics)
         row = {"run": f"{name} (stopped early)" if stopped else name}
         for key, value in own.items():

@@ -11,8 +11,8 @@ if not __package__:  # started as a file: python tools/report.py
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.errors import UserError, one_line_errors
-from common.files import read_json
 from experiment.options import FIGURES
+from experiment.runs.folder import read_config
 from experiment.values import one_of
 from tools.command_line import RUN_HELP, ToolParser
 from tools.saved import find_run, load_dataset, load_model, read_runs
@@ -55,7 +55,7 @@ def redraw(folder: Path, which: str) -> None:
                     problem = f"no figures of the network of {one.name}: {error}"
                     print(f"warning: {problem}", file=sys.stderr)
             figures.draw_run(one, which, model, dataset)
-    if len(read_json(folder / "config.json")["combinations"]) > 1:
+    if len(read_config(folder)["combinations"]) > 1:
         figures.draw_sweep(folder, runs)
     print(f"figures in {folder}", flush=True)
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from common.data.dataset import Dataset
 from common.data.load import load
 from common.errors import UserError, suggestion
-from common.files import read_arrays, read_json
+from common.files import read_arrays
 from common.networks.dense_numpy import DenseNetwork
 from experiment.backend.device import prepare
+from experiment.runs.folder import read_config
 from experiment.runs.saved import SavedRun, read_members, read_run, read_run_config
 
 
@@ -19,7 +20,7 @@ def run_folders(results: Path) -> list[Path]:
 
     def started(folder: Path) -> str:
         with contextlib.suppress(UserError):
-            return str(read_json(folder / "config.json").get("started"))
+            return str(read_config(folder).get("started"))
         return ""
 
     return sorted(folders, key=lambda folder: (started(folder), folder.name), reverse=True)

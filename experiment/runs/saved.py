@@ -31,6 +31,11 @@ class SavedRun:
         return self.members or (self,)
 
     @property
+    def test_accuracies(self) -> list[float]:
+        """The test accuracy of each seed."""
+        return [training.metrics["test_accuracy"] for training in self.trainings]
+
+    @property
     def custom_engine(self) -> bool:
         """Whether the network is a `DenseNetwork`, and not one of Keras's."""
         return self.config.get("engine", "keras") != "keras"

@@ -68,7 +68,7 @@ def draw_run(panels: dict, run: SavedRun, look: dict[str, str]) -> None:
         for clock, times in (("epoch", None), ("seconds", seconds)):
             axes = panels[f"{quantity} by {clock}"]
             draw_mean(axes, seeds, f"validation_{quantity}", times=times, **style)
-    accuracies = [training.metrics["test_accuracy"] for training in run.trainings]
+    accuracies = run.test_accuracies
     times = [training.metrics["seconds"]["training"] for training in run.trainings]
     deviation = np.std(accuracies, ddof=1) if len(accuracies) > 1 else None
     accuracy = np.clip(np.mean(accuracies), *DRAWABLE["accuracy"])

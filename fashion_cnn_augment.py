@@ -36,6 +36,7 @@ OPTIONS = {
     "network": {  # --network takes these; each with the options it uses
         "deep": "filters dropout",
         "strided": "filters dropout",
+        "three_convolutions": "filters dropout",
     },
     "augmenter": {
         "numpy": "flip shift rotation zoom elastic erase",

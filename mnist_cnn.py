@@ -52,10 +52,10 @@ RECIPES = {  # what a recipe leaves out is as in "default"
 
 OPTIONS = {
     "network": {  # --network takes these; each with the options it uses
-        "strided": "blocks filters dropout rescale",
-        "pooled": "blocks filters dropout rescale",
-        "two_convolutions": "filters dropout rescale",
-        "deep": "filters dropout rescale",
+        **dict.fromkeys(("strided", "pooled"), "blocks filters dropout rescale"),
+        **dict.fromkeys(
+            ("two_convolutions", "three_convolutions", "growing", "deep"), "filters dropout rescale"
+        ),
     },
     "augmentation": "shift rotation zoom elastic",  # a mere label; digits are never flipped
 }

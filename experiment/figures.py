@@ -26,7 +26,8 @@ def draw_run(run: SavedRun, which: str = "all", model=None, dataset: Dataset | N
     Without `model` and `dataset` those that need them are left out. One that fails is a warning.
     """
     folder, title = run.folder, figure_title(run)
-    draw(folder, "curves", lambda: training_curves(run, title))
+    if run.trainings[0].history.rows:
+        draw(folder, "curves", lambda: training_curves(run, title))
     if which == "curves" or run.members:
         return
     names = list(run.metrics.get("per_class", ()))

@@ -146,8 +146,8 @@ def test_the_old_spelling_of_synthetic_is_accepted_and_not_told(capsys):
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        ("--epochs 0", "whole number from 1"),
-        ("--epochs -3", "whole number from 1"),
+        ("--epochs 1.5", "whole number from 0"),
+        ("--epochs -3", "whole number from 0"),
         ("--epochs many", "'many'"),
         ("--batch-size 2.5", "whole number"),
         ("--learning-rate 0", "above 0"),

@@ -169,6 +169,22 @@ def test_the_line_of_the_recipe_names_what_differs_from_the_catalogue(experiment
     assert "hidden 8" in recipe and "epochs 2" in recipe and "optimizer" not in recipe
 
 
+@pytest.mark.parametrize("engine", ["keras", "tensorflow", "numpy"])
+def test_an_untrained_network_is_tested_and_can_be_trained_further(
+    engine, tiny_data, tmp_path, capsys
+):
+    argv = (
+        f"--engine {engine} --hidden 8 --epochs 0 --figures curves --name a --results-dir".split()
+    )
+    (run,) = mnist_dense.main([*argv, str(tmp_path)])
+    assert not run.history.rows and run.metrics["training_accuracy"] is None
+    assert abs(run.metrics["test_loss"] - np.log(10)) < 0.5  # it knows nothing
+    assert capsys.readouterr().err == "" and not (run.folder / "curves.png").exists()
+    further = ["--resume", "a", "--epochs", "2", "--results-dir", str(tmp_path)]
+    (run,) = mnist_dense.main(further)
+    assert len(run.history.rows) == 2 and run.metrics["training_accuracy"] > 0.1
+
+
 def test_results_are_handed_to_a_notebook(tiny_data, tmp_path, capsys):
     (run,) = mnist_dense.main([*QUICK, "--epochs", "4", "--results-dir", str(tmp_path)])
     printed = capsys.readouterr().out.splitlines()

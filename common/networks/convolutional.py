@@ -7,7 +7,7 @@ from keras import Input, Layer, Sequential, layers
 
 def build(args: Namespace) -> Sequential:
     """The network that `args.network` names: uint8 images (n, 28, 28) in, logits (n, 10) out."""
-    networks = (pooled, two_convolutions, strided, deep)
+    networks = (pooled, two_convolutions, three_convolutions, growing, strided, deep)
     hidden = {network.__name__: network for network in networks}[args.network]
     return Sequential(
         [
@@ -37,6 +37,34 @@ def two_convolutions(args: Namespace) -> list[Layer]:
         layers.Conv2D(args.filters, 3, activation="relu"),
         layers.MaxPooling2D(),
         layers.Flatten(),
+    ]
+
+
+def three_convolutions(args: Namespace) -> list[Layer]:
+    """Three convolutions with two poolings between them, and a dense layer: project A's network."""
+    return [
+        layers.Conv2D(args.filters, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Conv2D(2 * args.filters, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Conv2D(2 * args.filters, 3, activation="relu"),
+        layers.Flatten(),
+        layers.Dense(2 * args.filters, activation="relu"),
+    ]
+
+
+def growing(args: Namespace) -> list[Layer]:
+    """Three pooled convolutions, each with many more filters, and dropout: project E's network."""
+    return [
+        layers.Conv2D(args.filters, 3, padding="same", activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Conv2D(8 * args.filters, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Conv2D(16 * args.filters, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Dropout(0.5),  # the project has two rates; --dropout is that before the last layer
+        layers.Flatten(),
+        layers.Dense(128, activation="relu"),
     ]
 
 

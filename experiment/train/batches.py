@@ -95,4 +95,5 @@ class Schedule:
 
 def schedule_of(args: Namespace, steps_per_epoch: int) -> Schedule:
     """The schedule that the options name."""
-    return Schedule(args.schedule, args.learning_rate, args.epochs * steps_per_epoch)
+    steps = max(1, args.epochs * steps_per_epoch)  # an untrained network has a schedule, too
+    return Schedule(args.schedule, args.learning_rate, steps)

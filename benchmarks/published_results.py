@@ -1,156 +1,151 @@
 """Every published result of the five projects this one grew out of, measured here.
 
-Runs each system of the table with several seeds, and writes `published_results.md` and `.png` into
-the results folder: what was reported, what is measured, with which command, and how long it takes.
-The runs are kept in `published_results/`.
+Measures the seeds that `benchmarks/records/` lacks, cheapest first, adds them there as they come,
+and writes the tables between the markers of docs/published-results.md, and its figures. The runs
+are kept in the results folder, in `published_results/`, and are not trained again.
 
-    python -m benchmarks.published_results              # everything: about three hours on two cores
+    python -m benchmarks.published_results              # everything: many hours on two cores
     python -m benchmarks.published_results B1 D1        # these rows alone
+    python -m benchmarks.published_results --write      # tables and figures of what is measured
 """
 
 from argparse import Namespace
-from collections.abc import Iterator
-from dataclasses import dataclass
-from statistics import mean, median
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from statistics import mean, median, stdev
 
-from benchmarks import classical
-from benchmarks.runs import BenchmarkParser, empty_figure, percent, run_recipe
-from common.files import read_json
+from benchmarks import classical, from_scratch, published_figures, records
+from benchmarks.published_rows import CLAIMS, CLASSICAL, COMMANDS, INSIGHTS, LOSS, QUANTITIES, TEST
+from benchmarks.runs import BenchmarkParser, machine, percent, run_script
+from benchmarks.verdict import t_value, verdict
+from common.errors import one_line_errors
+from common.files import REPOSITORY, read_json, write_atomically
+from common.tables import markdown_table
+from experiment.runs.folder import MARKER
 from experiment.values import one_of
+from tools.saved import read_runs
 
-
-@dataclass(frozen=True)
-class Row:
-    """A published result, and the run here that stands beside it."""
-
-    id: str
-    system: str
-    command: str
-    reported: str = "-"  # in words
-    goal: float | None = None  # the reported accuracy, which the measured one is to reach
-    metric: str = "test_accuracy"
-    member: str = ""  # which run of a sweep, or which of the classical methods
-    success: bool = True  # False: a reported failure, which is not to be outdone
-
-
-DENSE, CNN = "mnist_dense.py --recipe", "mnist_cnn.py --recipe"
-VALIDATION = "validation_accuracy"
-GENERATOR = "fashion_cnn_augment.py --recipe image_data_generator"
-CLASSICAL = "-m benchmarks.classical"
-ACTIVATIONS, DEPTH, BATCHES = f"{DENSE} activations", f"{CNN} depth", f"{DENSE} batch_sizes"
-SIZES = f"{DENSE} from_scratch_sizes"
-# What was reported of the systems in the rows of these names.
-B1 = "92 % validation, 92.7 % training"
-E1 = "12.63 % test, loss 2.3577"
-E2 = "92.06 % test, loss 0.2843"
-ROWS = (
-    Row("A1", "dense, ReLU", ACTIVATIONS, member="activation-relu"),
-    Row("A1", "dense, tanh", ACTIVATIONS, member="activation-tanh"),
-    Row("A1", "dense, sigmoid", ACTIVATIONS, member="activation-sigmoid"),
-    Row("A2", "CNN", f"{CNN} pooled", "above 99 %", 0.99),
-    Row("A3", "Fashion CNN, ImageDataGenerator", GENERATOR, "above 90 %", 0.90),
-    *(Row("A4", f"CNN, depth {n}", DEPTH, member=f"blocks-{n}") for n in (1, 2, 3, 4)),
-    Row("A5", "CNN, default", f"{CNN} default", "CNN superior"),
-    Row("A5", "RBF SVM (C 10)", CLASSICAL, member="RBF SVM (C 10)"),
-    Row("A5", "PCA (50), k-nearest neighbours", CLASSICAL, member="PCA (50), k-nearest neighbours"),
-    Row("A5", "k-nearest neighbours (k 3)", CLASSICAL, member="k-nearest neighbours (k 3)"),
-    Row("A5", "linear SVM (C 0.1)", CLASSICAL, member="linear SVM (C 0.1)"),
-    Row("B1", "NumPy, 256-128-64 hidden", f"{DENSE} from_scratch", B1, 0.92, VALIDATION),
-    Row("B2", "NumPy, 32 hidden", SIZES, "83 % validation", 0.83, VALIDATION, "hidden-32"),
-    Row(
-        "B2", "NumPy, 128-32 hidden", SIZES, "90.3 % validation", 0.903, VALIDATION, "hidden-128,32"
-    ),
-    Row("B2", "NumPy, 128 hidden", SIZES, "90.7 % validation", 0.907, VALIDATION, "hidden-128"),
-    Row("C1", "CNN, unscaled pixels", f"{CNN} unscaled", "98.15 % test, 99.51 % training", 0.9815),
-    Row("D1", "low-level TensorFlow", f"{DENSE} low_level", "90.2 % test, 92.1 % training", 0.902),
-    Row("E1", "dense, batch 128", BATCHES, E1, 0.1263, member="batch-size-128", success=False),
-    Row("E2", "dense, batch 2048", BATCHES, E2, 0.9206, member="batch-size-2048"),
-    Row("E3", "CNN", f"{CNN} pooled_three", "99.36 % test, loss 0.0219", 0.9936),
-)
+PAGE = REPOSITORY / "docs" / "published-results.md"
 
 
 def main() -> None:
-    """Measure what the command line names, and write table and figure."""
-    known = list(dict.fromkeys(row.id for row in ROWS))
+    """Measure what the command line names and the records lack, and write the page."""
+    known = list(dict.fromkeys(row.id for row in (*CLAIMS, *INSIGHTS)))
     parser = BenchmarkParser("published_results", __doc__, seeds=5)
     kind, which = one_of("row", known), f"which to measure: {', '.join(known)}"
     parser.add_argument("rows", nargs="*", type=kind, metavar="ROW", help=which)
-    with parser.results(rows, draw) as results:
-        args = results.args
-        commands = dict.fromkeys(row.command for row in ROWS if row.id in (args.rows or known))
-        for command, seed in results.missing(commands, range(1, args.seeds + 1)):
-            if command != CLASSICAL:
-                folder = args.results_dir / "published_results"
-                results.keep(command, seed, run_recipe(command, seed, folder))
-            elif seed == 1:  # these methods draw no random numbers, or hardly any
-                results.keep(command, seed, measure_classical(args))
+    parser.add_argument("--write", action="store_true", help="measure nothing")
+    args = parser.parse_args()
+    with one_line_errors():
+        for key, seed in () if args.write else missing(args):
+            print(key, seed, flush=True)
+            records.add(key.partition("/")[0], measure(key, seed, args))
+            write()
+        write()
+        print(f"{PAGE} and its figures show what is measured")
+
+
+def missing(args: Namespace) -> Iterator[tuple[str, int]]:
+    """The records and seeds to measure."""
+    wanted = {row.record for row in (*CLAIMS, *INSIGHTS) if row.id in args.rows}
+    for key, command in COMMANDS.items():
+        name, _, member = key.partition("/")
+        alone = command == CLASSICAL or "--repeats" in command  # which measure once
+        for seed in range(1, 2 if alone else args.seeds + 1):
+            kept = [row for row in records.read(name) if member in ("", row["member"])]
+            done = seed in (row["seed"] for row in kept)
+            if (not wanted or name in wanted) and (args.fresh or not done):
+                yield key, seed
+
+
+def measure(key: str, seed: int, args: Namespace) -> list[dict]:
+    """The rows that a seed adds to a record; a run that an earlier call finished is read."""
+    command, (name, _, member) = COMMANDS[key], key.partition("/")
+    if command == CLASSICAL:
+        return measure_classical(args)
+    results, run = args.results_dir / "published_results", f"{key.replace('/', '-')}-{seed}"
+    folder = results / Path(command.split()[0]).stem / run
+    if args.fresh or not (folder / "config.json").exists() or (folder / MARKER).exists():
+        options = ("--seed", seed, "--figures", "none")
+        run_script(command, *options, results=results, name=run)
+    runs = read_runs(folder)
+    if name == "from_scratch_sizes":
+        from_scratch.keep_details(runs[-1])  # the largest network
+    sweep = len(runs) > 1 or any(row.member and row.record == name for row in (*CLAIMS, *INSIGHTS))
+    return [row for one in runs for row in records.rows_of(one, member or one.folder.name * sweep)]
 
 
 def measure_classical(args: Namespace) -> list[dict]:
-    """What each classical method reaches on MNIST, as its `member`."""
-    fresh = ["--fresh"] if args.fresh else []
-    classical.main(["--results-dir", str(args.results_dir), *fresh])
+    """What each classical method reaches on MNIST, as its `member`; they hardly draw at random."""
+    classical.main(["--results-dir", str(args.results_dir), *(["--fresh"] * args.fresh)])
     measured = read_json(args.results_dir / "classical.json")["measured"]["mnist"]
-    return [{"member": method} | result for method, result in measured.items()]
+    where = {"processor": machine(), "commit": records.commit(), "date": date.today().isoformat()}
+    return [
+        {"member": method, "seed": 1, TEST: result[TEST], "seconds": result["fit_seconds"]} | where
+        for method, result in measured.items()
+    ]
 
 
-def metrics_of(row: Row, measured: dict[str, dict]) -> list[dict]:
-    """The numbers of each seed that has been measured."""
-    seeds = measured.get(row.command, {}).values()
-    return [run for seed in seeds for run in seed if row.member in ("", run["member"])]
+def write() -> None:
+    """Write the tables into the page, and draw the figures, from the records."""
+    write_atomically(PAGE, page().encode())
+    published_figures.write(CLAIMS)
 
 
-def rows(measured: dict[str, dict]) -> Iterator[dict[str, str]]:
-    """A row of the table for each published result, and what the seeds measured here."""
-    names = "test_accuracy test_loss training_accuracy validation_accuracy".split()
-    for row in ROWS:
-        metrics = metrics_of(row, measured)
-        values = {
-            name: [run[name] for run in metrics if run.get(name) is not None]
-            for name in (*names, "training_seconds", "fit_seconds")
-        }
-        losses, seconds = values["test_loss"], values["training_seconds"] + values["fit_seconds"]
-        reached = "-"
-        if row.goal is not None and row.success and metrics:
-            reached = "yes" if mean(values[row.metric]) >= row.goal else "**no**"
+def page() -> str:
+    """The page's text with the tables of what the records hold."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, rows in (("claims", claim_rows()), ("insights", insight_rows())):
+        text = records.fill(text, name, markdown_table(list(rows)))
+    return text
+
+
+def told(values: Sequence[float], measure: str) -> str:
+    """Mean ± standard deviation of an accuracy, in percent, or of a loss; `-` of nothing."""
+    if measure != LOSS or not values:
+        return percent(values)
+    return f"{mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
+
+
+def seeds_told(values: Sequence[float], wanted: int = 5) -> str:
+    """How many seeds, and whether some are still to be measured."""
+    return str(len(values)) if len(values) >= wanted else f"{len(values)}, to be measured"
+
+
+def claim_rows() -> Iterator[dict[str, str]]:
+    """A row of the first table for each number that was reported."""
+    for row in CLAIMS:
+        for measure, reported in row.reported.items():
+            values = records.values(row.record, measure, row.member)
+            number = f"{reported:.4f}" if measure == LOSS else f"{100 * reported:.4g} %"
+            several = len(values) > 1
+            yield {
+                "": row.id,
+                "system": row.system,
+                "quantity": QUANTITIES[measure],
+                "reported": f"above {number}" if row.above else number,
+                "measured": told(values, measure),
+                "t": f"{t_value(reported, values):+.2f}" if several else "-",
+                "verdict": verdict(reported, values, above=row.above, accuracy=measure != LOSS),
+                "seeds": seeds_told(values),
+                "command": f"`{COMMANDS[row.record]}`",
+            }
+
+
+def insight_rows() -> Iterator[dict[str, str]]:
+    """A row of the second table for each system without a reported number."""
+    for row in INSIGHTS:
+        values = {name: records.values(row.record, name, row.member) for name in records.MEASURES}
+        once = row.record == "classical"
         yield {
             "": row.id,
             "system": row.system,
-            "reported": row.reported,
-            "test": percent(values["test_accuracy"]),
-            "loss": f"{mean(losses):.4f}" if losses else "-",
-            "validation": percent(values[VALIDATION]),
-            "training": percent(values["training_accuracy"]),
-            "reached": reached,
-            "seeds": str(len(metrics)),
-            "training time": f"{median(seconds):.0f} s" if seconds else "-",
-            "command": f"`python {row.command}`",
+            **{QUANTITIES[name]: told(values[name], name) for name in QUANTITIES},
+            "seconds": f"{median(values['seconds']):.0f}" if values["seconds"] else "-",
+            "seeds": seeds_told(values[TEST], 1 if once else 5),
+            "command": f"`{COMMANDS[row.record]}`",
         }
-
-
-def draw(measured: dict[str, dict]):
-    """Reported accuracies as open diamonds beside those of the measured seeds."""
-    lines = [(row, metrics) for row in ROWS if (metrics := metrics_of(row, measured))]
-    figure, (axes,), colours = empty_figure(10, 1.6 + 0.33 * len(lines))
-    ours = {"color": colours[0], "ls": ""}
-    theirs = {"marker": "D", "mfc": "none", "mec": colours[4], "mew": 2, "ms": 9, "ls": ""}
-    for place, (row, metrics) in enumerate(lines):
-        values = [seed[row.metric] for seed in metrics]
-        axes.plot(values, [place] * len(values), marker="o", alpha=0.5, ms=5, **ours)
-        axes.plot(mean(values), place, marker="|", ms=16, mew=2, **ours)
-        if row.goal is not None:
-            axes.plot(row.goal, place, **theirs)
-    axes.plot([], [], marker="o", alpha=0.5, label="measured, each seed", **ours)
-    axes.plot([], [], marker="|", ms=14, mew=2, label="mean of the seeds", **ours)
-    axes.plot([], [], label="reported", **theirs)
-    axes.legend(loc="upper left")
-    axes.set_yticks(range(len(lines)), [f"{row.system}   {row.id}" for row, _ in lines])
-    axes.set_ylim(len(lines) - 0.5, -0.5)
-    axes.set_xscale("accuracy")
-    axes.set_xlim(0, 0.9975)
-    axes.set_xticks([0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995])
-    axes.set_xlabel("accuracy: validation for B1 and B2, test for the others")
-    return figure
 
 
 if __name__ == "__main__":

@@ -1,0 +1,160 @@
+"""The measured claims: one small CSV each in `benchmarks/records/`, a row for each seed.
+
+    python -m benchmarks.records                        # each record: mean ± standard deviation
+    python -m benchmarks.records NEW RUN --than OLD     # keep a run, and say whether it is better
+
+RUN is a run as `tools.compare` takes it (`latest`, `mnist_cnn/mine`), best one with --repeats 5.
+"""
+
+import argparse
+import csv
+import hashlib
+import io
+import subprocess
+from collections.abc import Iterable
+from datetime import date
+from statistics import mean, stdev
+
+from benchmarks.runs import machine
+from common import files
+from common.errors import UserError, one_line_errors
+from common.files import REPOSITORY, write_atomically
+from experiment.command_line import OneLineParser
+from experiment.runs.saved import SavedRun
+from experiment.values import run_name
+from tools.comparison.significance import compare_seeds
+from tools.saved import find_network
+
+FOLDER = REPOSITORY / "benchmarks" / "records"
+MEASURES = "test_accuracy test_loss training_accuracy validation_accuracy seconds".split()
+COLUMNS = ["member", "seed", *MEASURES, *"precision versions processor commit date".split()]
+
+
+def read(name: str) -> list[dict]:
+    """A record's rows, the measures as numbers or None; no rows where it is not there."""
+    path = FOLDER / f"{name}.csv"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row |= {key: float(row[key]) if row[key] else None for key in MEASURES}
+        row["seed"] = int(row["seed"])
+    return rows
+
+
+def values(name: str, measure: str, member: str = "") -> list[float]:
+    """What each seed measured, of one member of a sweep or of a record without members."""
+    found = [row[measure] for row in read(name) if row["member"] == member]
+    return [value for value in found if value is not None]
+
+
+def add(name: str, rows: Iterable[dict]) -> None:
+    """Add rows to a record, in place of those of the same members and seeds."""
+    kept = {(row["member"], row["seed"]): row for row in [*read(name), *rows]}
+    write_table(f"{name}.csv", COLUMNS, [kept[key] for key in sorted(kept)])
+
+
+def write_table(file: str, columns: list[str], rows: list[dict]) -> None:
+    """Write a CSV of the records' folder; numbers have at most six digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    write_atomically(FOLDER / file, text.getvalue().encode())
+
+
+def rows_of(run: SavedRun, member: str = "") -> list[dict]:
+    """A row for each seed of a run, measured with this machine and this commit."""
+    return [conditions(training, member) | measures(training) for training in run.trainings]
+
+
+def measures(run: SavedRun) -> dict:
+    """The numbers of a training that a record keeps."""
+    numbers = {name: run.metrics.get(name) for name in MEASURES}
+    return numbers | {"seconds": float(run.metrics["seconds"]["training"])}
+
+
+def conditions(run: SavedRun, member: str) -> dict:
+    """Where a training was measured, and with what."""
+    packages = ("tensorflow", "keras", "jax", "torch", "numpy")
+    known = {key: value for key, value in run.config["versions"].items() if key in packages}
+    return {
+        "member": member,
+        "seed": run.config["seed"],
+        "precision": run.config["precision"],
+        "versions": " ".join(f"{name} {version}" for name, version in known.items()),
+        "processor": machine().rpartition("; ")[0],
+        "commit": commit(),
+        "date": date.today().isoformat(),
+    }
+
+
+def commit() -> str:
+    """The commit that is checked out, with `-dirty` where code differs; "" without git."""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", REPOSITORY, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + "-dirty" * bool(git("diff", "HEAD", "--", "*.py"))
+
+
+def digest() -> str:
+    """A SHA-256 of all records, which their figures carry: a figure is never older than these."""
+    sha = hashlib.sha256()
+    for path in sorted(FOLDER.glob("*.csv")):
+        sha.update(path.name.encode() + path.read_bytes())
+    return sha.hexdigest()
+
+
+def fill(page: str, name: str, text: str) -> str:
+    """A page with `text` between its markers `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
+
+    Raises UserError where it lacks them.
+    """
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise UserError(f"the page lacks the markers {begin.strip()} and {end}")
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n{text.strip()}\n\n{end}{rest.partition(end)[2]}"
+
+
+def summary(name: str) -> str:
+    """A record's test accuracy, for each member, in a line."""
+    lines = []
+    for member in dict.fromkeys(row["member"] for row in read(name)):
+        found = values(name, "test_accuracy", member)
+        spread = f" ± {stdev(found):.2%}" if len(found) > 1 else ""
+        lines.append(f"{name} {member}: {mean(found):.2%}{spread}, seeds {len(found)}")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """List the records, or add one and compare it."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = OneLineParser("benchmarks.records", description=__doc__, formatter_class=raw)
+    parser.add_argument("new", nargs="?", type=run_name, metavar="NEW", help="name of the record")
+    parser.add_argument("run", nargs="?", metavar="RUN", help="the run to keep")
+    parser.add_argument("--than", metavar="OLD", help="the record it is compared with")
+    results = {"type": files.absolute_path, "default": REPOSITORY / "results", "metavar": "FOLDER"}
+    parser.add_argument("--results-dir", **results)
+    args = parser.parse_args(argv)
+    with one_line_errors():
+        if not args.run:
+            names = [path.stem for path in sorted(FOLDER.glob("*.csv")) if read(path.stem)]
+            print("\n".join(filter(None, map(summary, names))))
+            return
+        run = find_network(args.run, args.results_dir)
+        rows = rows_of(run)
+        if args.than:
+            old = values(args.than, "test_accuracy")
+            ours = [row["test_accuracy"] for row in rows]
+            print(compare_seeds(ours, old, [args.new, args.than], 10_000))
+        add(args.new, rows)
+        print(f"kept in {FOLDER / args.new}.csv")
+
+
+if __name__ == "__main__":
+    main()

@@ -23,7 +23,6 @@ from benchmarks import (
     engines,
     faults,
     own_digits,
-    published_results,
     runs,
     scaling,
     time_to_accuracy,
@@ -32,7 +31,7 @@ from common import files
 from common.errors import UserError
 
 BENCHMARKS = """accuracy backends classical distributed engines faults gpu own_digits
-    published_results scaling time_to_accuracy""".split()
+    published_results records scaling time_to_accuracy""".split()
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 import benchmarks
@@ -238,49 +237,11 @@ def test_costs_are_compared_with_the_first_line_of_their_group():
     assert sum(len(row) > 1 for row in rows) == 2
 
 
-def numbers(test: float, member: str = "run-1", **more: float) -> dict:
-    """What is kept of a run."""
-    empty = dict.fromkeys(("test_loss", "training_accuracy", "validation_accuracy"))
-    return empty | {"member": member, "test_accuracy": test, "training_seconds": 9.0} | more
-
-
-def published(measured: dict, system: str) -> dict[str, str]:
-    """The table's row of one system."""
-    (row,) = (row for row in published_results.rows(measured) if row["system"] == system)
-    return row
-
-
-def test_a_reported_accuracy_is_reached_by_the_mean_of_the_seeds():
-    command = "mnist_cnn.py --recipe unscaled"  # reported: 98.15 %
-    seeds = {"1": [numbers(0.9810)], "2": [numbers(0.9822)]}
-    row = published({command: seeds}, "CNN, unscaled pixels")
-    assert (row["test"], row["reached"], row["seeds"]) == ("98.16 ± 0.08 %", "yes", "2")
-    row = published({command: {"1": [numbers(0.9810)]}}, "CNN, unscaled pixels")
-    assert (row["test"], row["reached"]) == ("98.10 %", "**no**")
-
-
-def test_of_a_sweep_each_row_has_its_own_run_and_a_failure_is_not_to_be_outdone():
-    command = "mnist_dense.py --recipe batch_sizes"
-    sweep = [numbers(0.2, "batch-size-128"), numbers(0.95, "batch-size-2048")]
-    failure = published({command: {"1": sweep}}, "dense, batch 128")
-    assert (failure["test"], failure["reached"]) == ("20.00 %", "-")
-    success = published({command: {"1": sweep}}, "dense, batch 2048")
-    assert (success["test"], success["reached"]) == ("95.00 %", "yes")
-    assert published({}, "dense, batch 128")["test"] == "-"
-
-
-def test_rows_name_recipes_that_their_scripts_have():
-    for command in {row.command for row in published_results.ROWS} - {published_results.CLASSICAL}:
-        script, _, recipe = command.split()
-        assert recipe in importlib.import_module(script.removesuffix(".py")).RECIPES
-
-
 CLASSICAL = {"dataset": "MNIST", "images": 60_000, "test_accuracy": 0.97}
 CLASSICAL |= {"fit_seconds": 1.0, "predict_seconds": 2.0}
 MEASURED = {
     classical: {"mnist": {"default network": CLASSICAL, "RBF SVM (C 10)": CLASSICAL}},
     distributed: {"default CNN, batches of 128": {"1": [0.02, 0.011, 100_000]}},
-    published_results: {"mnist_cnn.py --recipe pooled": {"1": [numbers(0.99)]}},
     time_to_accuracy: {"Keras's example": {"1": [(10, 0.98), (20, 0.991)]}},
 }
 

@@ -1,0 +1,178 @@
+"""The records of measured claims, the verdicts on them, and the page that is made of them."""
+
+import re
+import shlex
+from argparse import Namespace
+
+import pytest
+from conftest import REPOSITORY, finish, parse
+from PIL import Image
+
+from benchmarks import from_scratch, published_figures, published_results, records
+from benchmarks.published_rows import CLAIMS, CLASSICAL, COMMANDS, INSIGHTS
+from benchmarks.verdict import t_value, verdict
+from common.errors import UserError
+from experiment.runs.saved import read_run
+
+THREE = (0.909, 0.910, 0.911)  # mean 0.91, standard deviation 0.001
+ROWS = (*CLAIMS, *INSIGHTS)
+
+
+def test_t_is_the_distance_of_a_further_seed():
+    # (0.9123 - 0.91) / (0.001 * sqrt(4 / 3)) by hand
+    assert t_value(0.9123, THREE) == pytest.approx(0.0023 / 0.00115470, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("reported", "above", "words"),
+    [
+        # Student's t with two degrees of freedom: 4.3027 at 97.5 %, 2.9200 at 95 %; the interval
+        # is 0.91 ± 4.3027 * 0.00115470 = 0.91 ± 0.00497.
+        (0.9100, False, "agrees"),
+        (0.9149, False, "agrees"),
+        (0.9151, False, "reported higher"),
+        (0.9051, False, "agrees"),
+        (0.9049, False, "reported lower"),
+        # One-sided: 2.9200 * 0.00115470 = 0.00337.
+        (0.9066, True, "claim met"),
+        (0.9067, True, "agrees"),
+        (0.9133, True, "agrees"),
+        (0.9134, True, "reported higher"),
+    ],
+)
+def test_a_reported_number_agrees_where_a_further_seed_may_give_it(reported, above, words):
+    assert verdict(reported, THREE, above=above) == words
+
+
+def test_a_wide_interval_of_accuracies_says_nothing_of_a_number_within():
+    wide = (0.900, 0.910, 0.920)  # 0.91 ± 0.0497
+    assert verdict(0.95, wide) == "not informative"
+    assert verdict(0.95, wide, accuracy=False) == "agrees"  # a loss has no points
+    assert verdict(0.97, wide) == "reported higher"  # outside of even this interval
+    assert verdict(0.95, wide[:1]) == "not measured yet"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A records' folder that is empty."""
+    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    monkeypatch.setattr(from_scratch, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def line(seed: int, accuracy: float, member: str = "", **more) -> dict:
+    """A row of a record."""
+    return {"member": member, "seed": seed, "test_accuracy": accuracy} | more
+
+
+def test_a_record_keeps_each_seed_once_and_what_was_not_measured_stays_empty(folder):
+    records.add("a", [line(2, 0.98, "x", commit="abc"), line(1, 0.97, "x"), line(1, 0.5, "y")])
+    records.add("a", [line(1, 0.971, "x")])
+    assert records.values("a", "test_accuracy", "x") == [0.971, 0.98]
+    assert records.values("a", "test_accuracy", "y") == [0.5]
+    assert records.values("a", "test_loss", "x") == records.values("b", "test_loss") == []
+    assert [row["seed"] for row in records.read("a")] == [1, 2, 1]
+    assert (folder / "a.csv").read_text().splitlines()[0] == ",".join(records.COLUMNS)
+
+
+def test_text_between_markers_is_replaced_and_a_page_without_them_refused():
+    page = "a\n<!-- t: begin -->\nold\n<!-- t: end -->\nb\n"
+    filled = records.fill(page, "t", "new")
+    assert filled == "a\n<!-- t: begin -->\n\nnew\n\n<!-- t: end -->\nb\n"
+    assert records.fill(filled, "t", "new") == filled
+    with pytest.raises(UserError, match="lacks the markers"):
+        records.fill(page, "u", "new")
+
+
+def test_a_run_becomes_a_record_that_is_compared_with_an_older_one(
+    experiment, folder, tmp_path, capsys
+):
+    accuracies = iter((0.961, 0.962, 0.963))
+    with experiment(tmp_path, "--name", "mine", "--repeats", 3) as runs:
+        for run in runs:
+            finish(run, test_accuracy=next(accuracies), validation_loss=0.2)
+    records.add("old", [line(seed, 0.95 + seed / 1000) for seed in (1, 2, 3)])
+    records.main(["new", "mine", "--than", "old", "--results-dir", str(tmp_path)])
+    answer = capsys.readouterr().out
+    assert "'new' and 'old' differ by 1.00 points" in answer and "'new' is better" in answer
+    assert re.search(r"p = 0\.000\d", answer)
+    assert records.values("new", "test_accuracy") == [0.961, 0.962, 0.963]
+    row = records.read("new")[0]
+    assert "keras" in row["versions"] and "cores" in row["processor"] and row["date"]
+    records.main([])
+    assert "new : 96.20% ± 0.10%, seeds 3" in capsys.readouterr().out
+
+
+def test_curve_and_digits_have_a_column_for_each_seed(folder):
+    for seed, values in ((2, {1: 0.5, 2: 0.6}), (1, {1: 0.3, 2: 0.41}), (2, {1: 0.7, 2: 0.8})):
+        from_scratch.add_column("c.csv", "step", values, seed)
+    assert from_scratch.read("c.csv") == {1: [0.7, 0.3], 2: [0.8, 0.41]}
+
+
+def test_what_is_recorded_is_not_measured_again_unless_asked(folder, monkeypatch):
+    few = {"low_level": COMMANDS["low_level"], "s/m": "mnist_dense.py", "classical": CLASSICAL}
+    monkeypatch.setattr(published_results, "COMMANDS", few)
+    records.add("low_level", [line(1, 0.9), line(3, 0.9)])
+    records.add("s", [line(1, 0.9, "m"), line(2, 0.9, "other")])
+    args = Namespace(seeds=3, rows=[], fresh=False)
+    expected = [("low_level", 2), ("s/m", 2), ("s/m", 3), ("classical", 1)]
+    assert list(published_results.missing(args)) == expected
+    assert list(published_results.missing(Namespace(**vars(args) | {"rows": ["D1"]})))[:1] == [
+        ("low_level", 2)
+    ]
+    assert len(list(published_results.missing(Namespace(**vars(args) | {"fresh": True})))) == 7
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS.values()) - {CLASSICAL}))
+def test_every_command_of_the_tables_is_one_of_its_script(command, tmp_path):
+    script, *options = shlex.split(command)
+    args = parse(script.removesuffix(".py"), *options)
+    assert args.precision == "float32" or command == "mnist_cnn.py"
+
+
+def test_every_row_has_a_command_and_a_member_that_is_measured():
+    for row in ROWS:
+        assert row.record in COMMANDS
+        members = {kept["member"] for kept in records.read(row.record)}
+        assert not members or row.member in members, row
+
+
+# ---- What is committed ------------------------------------------------------------------------
+
+
+def test_the_tables_are_those_of_the_records():
+    answer = "python -m benchmarks.published_results --write makes them anew"
+    assert published_results.page() == published_results.PAGE.read_text("utf-8"), answer
+
+
+def test_the_figures_are_those_of_the_records():
+    for name in ("published_results.png", "published_insights.png"):
+        with Image.open(REPOSITORY / "docs" / name) as picture:
+            assert picture.text[published_figures.DIGEST] == records.digest(), name
+
+
+def test_every_mean_in_the_prose_is_that_of_a_record():
+    known = set()
+    for path in records.FOLDER.glob("*.csv"):
+        if path.name in (from_scratch.CURVE, from_scratch.DIGITS):
+            continue
+        for member in {row["member"] for row in records.read(path.stem)}:
+            for measure in records.MEASURES:
+                values = records.values(path.stem, measure, member)
+                known.add(published_results.told(values, measure).removesuffix(" %"))
+    page = published_results.PAGE.read_text(encoding="utf-8")
+    prose = re.sub(r"<!-- \w+: begin -->.*?<!-- \w+: end -->", "", page, flags=re.DOTALL)
+    assert set(re.findall(r"[\d.]+ ± [\d.]+", prose)) <= known
+
+
+def test_the_digits_of_a_network_are_those_of_its_validation_images(
+    experiment, tiny_data, tmp_path
+):
+    import mnist_dense
+
+    argv = "--engine numpy --hidden 8 --epochs 3 --validation 0.3 --quiet --figures none --name a"
+    (run,) = mnist_dense.main([*argv.split(), "--results-dir", str(tmp_path)])
+    digits = from_scratch.digit_accuracies(read_run(run.folder))
+    assert sorted(digits) == list(range(10))
+    mean = sum(digits.values()) / 10  # the tiny classes are of one size
+    assert mean == pytest.approx(run.metrics["validation_accuracy"], abs=1e-6)

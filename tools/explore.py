@@ -1,0 +1,109 @@
+"""Draw a dataset itself: examples of each class, their mean, how many there are, their pixels.
+
+Only training images are looked at. The figure is `explore/<dataset>.png` in the results folder.
+
+    python -m tools.explore                     # MNIST
+    python -m tools.explore fashion_mnist
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:  # started as a file: python tools/explore.py
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from common.data.dataset import Dataset
+from common.data.load import load
+from common.errors import one_line_errors
+from common.files import absolute_path, atomic_path
+from experiment.values import one_of
+from tools.command_line import ToolParser
+
+DATASETS = ("mnist", "fashion_mnist")
+EXAMPLES = 8  # of each class
+
+
+def main(argv: Sequence[str] = ()) -> None:
+    """Draw the dataset that `argv` names."""
+    parser = ToolParser("explore", __doc__)
+    kind = one_of("dataset", DATASETS)
+    parser.add_argument(
+        "dataset", nargs="?", type=kind, default="mnist", help=" or ".join(DATASETS)
+    )
+    parser.add_argument("--data-dir", type=absolute_path, metavar="FOLDER", help="of its files")
+    args = parser.parse_args(argv)
+    with one_line_errors(args.debug):
+        data = load(args.dataset, "auto", args.data_dir)
+        path = args.results_dir / "explore" / f"{args.dataset}{'-synthetic' * data.synthetic}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as partial:
+            overview(data).savefig(partial, dpi=100)
+        print(f"the data in a figure: {path}")
+
+
+def class_statistics(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Of each class: how many images, int (n,), their mean and deviation, float (n, 28, 28).
+
+    images: uint8 (count, 28, 28); labels: (count,).
+    """
+    groups = [images[labels == label] for label in np.unique(labels)]
+    means = np.stack([group.mean(axis=0) for group in groups])
+    deviations = np.stack([group.std(axis=0) for group in groups])
+    return np.array(list(map(len, groups))), means, deviations
+
+
+def overview(data: Dataset):
+    """The matplotlib Figure of a dataset's training images."""
+    from common.plotting import style  # not at the top: --help need not wait for matplotlib
+
+    images, labels = data.train_images, data.train_labels
+    counts, means, deviations = class_statistics(images, labels)
+    rows = [
+        [*images[labels == label][:EXAMPLES], mean, deviation]
+        for label, mean, deviation in zip(np.unique(labels), means, deviations, strict=True)
+    ]
+    black = (images == 0).mean()
+    caption = (
+        f"The first {EXAMPLES} training images of each class; the mean and the standard deviation "
+        f"of each pixel over the class. Over all {len(images):,} images, {black:.0%} of the pixels "
+        f"are 0; their mean is {images.mean() / 255:.4f} of white, their standard deviation "
+        f"{images.std() / 255:.4f}."
+    )
+    figure = style.titled(f"{data.title}: the training images", caption, 7.6, width=12)
+    left, right = figure.subfigures(1, 2, width_ratios=(3, 2))
+    draw_examples(left.subplots(), rows, data.class_names, style)
+    top, bottom = right.subplots(2, 1)
+    draw_counts(top, counts, data.class_names, style)
+    draw_pixels(bottom, images, style)
+    return figure
+
+
+def draw_examples(axes, rows: list[list[np.ndarray]], names: Sequence[str], style) -> None:
+    """A row of pictures for each class: examples, mean, deviation."""
+    style.show_grid(axes, rows, EXAMPLES + 2, vmin=0, vmax=255)
+    for column, text in ((EXAMPLES, "mean"), (EXAMPLES + 1, "deviation")):
+        style.write_above(axes, column, text)
+    axes.set_yticks(range(len(rows)), names)
+
+
+def draw_counts(axes, counts: np.ndarray, names: Sequence[str], style) -> None:
+    """How many images each class has."""
+    axes.barh(names, counts, color=style.COLOURS[5])
+    for place, count in enumerate(counts):
+        axes.text(0.98 * count, place, f"{count:,}", va="center", ha="right", fontsize=9)
+    axes.set(xlabel="training images", ylim=(len(counts) - 0.5, -0.5))
+
+
+def draw_pixels(axes, images: np.ndarray, style) -> None:
+    """How often each brightness occurs."""
+    frequencies = np.bincount(images.ravel(), minlength=256) / images.size
+    axes.plot(frequencies, color=style.COLOURS[0], drawstyle="steps-mid")
+    axes.set(xlabel="pixel, 0 black to 255 white", ylabel="fraction of all pixels", yscale="log")
+    axes.grid(alpha=0.3)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,19 +1,22 @@
 """What each script's default and best recipe reach, over several seeds, beside their targets.
 
 Writes `accuracy.md` into the results folder: mean ± standard deviation of the test accuracy, and
-how long the whole process takes, figures included. The runs are kept in `accuracy/`.
+how long the whole process takes, figures included. The runs are kept in `accuracy/`, and their
+numbers in `benchmarks/records/`.
 
-    python -m benchmarks.accuracy --seeds 5             # about two hours on two cores
+    python -m benchmarks.accuracy --seeds 5             # over three hours on two cores
     python -m benchmarks.accuracy default               # the recipes named `default` alone
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import mean, median
 
+from benchmarks import records
 from benchmarks.runs import BenchmarkParser, percent, run_recipe
+from experiment.runs.saved import read_run
 from experiment.values import one_of
 
-SEEDS_OF_BEST = 3  # each of these runs takes six minutes or more, Fashion-MNIST's twenty
 RECIPES = ("default", "best")
 TARGETS = {  # the mean test accuracy to reach, within so many seconds
     "mnist_dense.py --recipe default": (0.986, 60),
@@ -34,9 +37,12 @@ def main() -> None:
         args = results.args
         commands = [name for name in TARGETS if name.endswith(tuple(args.recipes or RECIPES))]
         for command, seed in results.missing(commands, range(1, args.seeds + 1)):
-            if seed <= SEEDS_OF_BEST or not command.endswith("best"):
-                (run,) = run_recipe(command, seed, args.results_dir / "accuracy")
-                results.keep(command, seed, run)
+            folder = args.results_dir / "accuracy"
+            (run,) = run_recipe(command, seed, folder)
+            results.keep(command, seed, run)
+            script, recipe = Path(command.split()[0]).stem, command.split()[-1]
+            kept = read_run(folder / script / f"{recipe}-{seed}")
+            records.add(f"{script}_{recipe}", records.rows_of(kept))
 
 
 def rows(measured: dict[str, dict]) -> Iterator[dict[str, str]]:

@@ -33,7 +33,7 @@ COMMANDS = {
     "three_convolutions": f"{CNN} three_convolutions",
     "three_convolutions_unscaled": f"{CNN} three_convolutions --no-rescale",
     "image_data_generator": "fashion_cnn_augment.py --recipe image_data_generator",
-    "default": "mnist_cnn.py",
+    "mnist_cnn_default": "mnist_cnn.py",
     "depth": f"{CNN} depth",
     "unscaled": f"{CNN} unscaled",
     "growing": f"{CNN} growing",
@@ -117,7 +117,7 @@ INSIGHTS = (
         for system, record in (("CNN", "depth"), ("CNN on 1,000 images", "depth_few_images"))
         for n in (1, 2, 3, 4)
     ),
-    Row("A5", "CNN, default", "default"),
+    Row("A5", "CNN, default", "mnist_cnn_default"),
     *(
         Row("A5", method, "classical", method)
         for method in (

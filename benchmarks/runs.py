@@ -137,7 +137,7 @@ def run_script(
             sys.exit(status)
         runs = read_runs(folder)
         for run in runs:
-            run.metrics["seconds"]["process"] = seconds
+            run.metrics.setdefault("seconds", {})["process"] = seconds  # several seeds have none
             run.history  # noqa: B018 - read now, while the folder is there
     return runs
 

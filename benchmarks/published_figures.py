@@ -87,7 +87,8 @@ def draw_batch_sizes(axes, colours) -> None:
     axes.set_xticks(SIZES, SIZES)
     axes.set_xticks([], minor=True)
     axes.set_yscale("accuracy")
-    axes.legend()
+    if axes.lines:
+        axes.legend()
 
 
 def draw_curve(axes, colours) -> None:
@@ -104,6 +105,7 @@ def draw_curve(axes, colours) -> None:
     axes.plot([], [], color=colours[4], ls="--", label="reported: plateau, slight rise")
     axes.set(title="B1: full-batch gradient descent", xlabel="step", ylabel="validation accuracy")
     axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter("{x:.0%}")
     axes.legend()
 
 
@@ -116,6 +118,7 @@ def draw_digits(axes, colours) -> None:
     axes.axhline(0.92, color=colours[4], ls="--", label="reported: all digits with 92 %")
     axes.set(title="B1: each digit after 150 steps", xlabel="digit", ylabel="validation accuracy")
     axes.set(ylim=(0.7, 1), xticks=range(10))
+    axes.yaxis.set_major_formatter("{x:.0%}")
     axes.legend(loc="lower left")
 
 
@@ -133,4 +136,5 @@ def draw_depth(axes, colours) -> None:
     axes.set(title="A4: depth without regularization", xlabel="convolutions", xticks=depths)
     axes.set_ylabel("accuracy")
     axes.set_yscale("accuracy")
-    axes.legend()
+    if axes.lines:
+        axes.legend()

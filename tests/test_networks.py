@@ -59,6 +59,20 @@ def test_the_textbooks_network():
     assert model.count_params() == wanted + (3 * 3 * 128 + 1) * 10
 
 
+def test_three_convolutions_of_project_a():
+    wanted = (9 + 1) * 32 + (9 * 32 + 1) * 64 + (9 * 64 + 1) * 64  # 28 -> 26, 13 -> 11, 5 -> 3
+    wanted += (3 * 3 * 64 + 1) * 64 + (64 + 1) * 10
+    assert digits("three_convolutions", filters=32, dropout=0).count_params() == wanted
+
+
+def test_the_growing_network_of_project_e():
+    model = digits("growing", filters=16, dropout=0.25)
+    wanted = (9 + 1) * 16 + (9 * 16 + 1) * 128 + (9 * 128 + 1) * 256  # 28, 14 -> 12, 6 -> 4, 2
+    wanted += (2 * 2 * 256 + 1) * 128 + (128 + 1) * 10
+    assert model.count_params() == wanted
+    assert [layer.rate for layer in model.layers if hasattr(layer, "rate")] == [0.5, 0.25]
+
+
 def test_two_convolutions_on_pixels_as_they_are():
     model = digits("two_convolutions", filters=32, rescale=False)
     wanted = (9 + 1) * 64 + (9 * 64 + 1) * 32  # 28 -> 26 -> 24 -> 12

@@ -10,32 +10,32 @@ DENSE, CNN = "mnist_dense.py --recipe", "mnist_cnn.py --recipe"
 BATCHES = f"{DENSE} batch_sizes"
 SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # of the sweep over batch sizes
 CLASSICAL = "-m benchmarks.classical"
-# What each record is measured with, cheapest first. NAME/MEMBER is one member of a record.
+# What each record is measured with, cheap and asked for first. NAME/MEMBER is one member of a record.
 COMMANDS = {
     "untrained": f"{BATCHES} --epochs 0 --batch-size 128 --repeats 100",
     "batch_sizes_5_epochs": f"{BATCHES} --epochs 5",
     "depth_few_images": f"{CNN} depth --images 2000 --validation 0.5 --epochs 40",
     "low_level": f"{DENSE} low_level",
-    "low_level_adam": f"{DENSE} low_level --optimizer adam",
-    "low_level_layers": f"{DENSE} low_level --hidden 128,256,256",
-    "low_level_shift": f"{DENSE} low_level --shift 1",
+    "batch_sizes": BATCHES,
     "batch_size_sweep": f"{BATCHES} --epochs 5 --batch-size {' '.join(map(str, SIZES))}",
+    "three_convolutions": f"{CNN} three_convolutions",
+    "from_scratch_sizes": f"{DENSE} from_scratch_sizes",
     **{
         f"batch_size_scaled/batch-size-{size}": f"{BATCHES} --epochs 5 --batch-size {size} "
         f"--learning-rate {0.001 * (size / 128) ** 0.5:.3g}"
         for size in SIZES
     },
-    "batch_sizes": BATCHES,
-    "from_scratch_sizes": f"{DENSE} from_scratch_sizes",
     "dense_unscaled": f"{DENSE} activations --activation relu --no-rescale",
-    "activations": f"{DENSE} activations",
-    "classical": CLASSICAL,
-    "three_convolutions": f"{CNN} three_convolutions",
-    "three_convolutions_unscaled": f"{CNN} three_convolutions --no-rescale",
+    "low_level_adam": f"{DENSE} low_level --optimizer adam",
+    "low_level_layers": f"{DENSE} low_level --hidden 128,256,256",
+    "low_level_shift": f"{DENSE} low_level --shift 1",
     "image_data_generator": "fashion_cnn_augment.py --recipe image_data_generator",
-    "mnist_cnn_default": "mnist_cnn.py",
-    "depth": f"{CNN} depth",
+    "activations": f"{DENSE} activations",
+    "three_convolutions_unscaled": f"{CNN} three_convolutions --no-rescale",
+    "classical": CLASSICAL,
     "unscaled": f"{CNN} unscaled",
+    "depth": f"{CNN} depth",
+    "mnist_cnn_default": "mnist_cnn.py",
     "growing": f"{CNN} growing",
 }
 

@@ -1,6 +1,6 @@
 """Every published result of the five projects this one grew out of, measured here.
 
-Measures the seeds that `benchmarks/records/` lacks, cheapest first, adds them there as they come,
+Measures the seeds that `benchmarks/records/` lacks, adds them there as they come,
 and writes the tables between the markers of docs/published-results.md, and its figures. The runs
 are kept in the results folder, in `published_results/`, and are not trained again.
 

@@ -123,6 +123,40 @@ def test_what_is_recorded_is_not_measured_again_unless_asked(folder, monkeypatch
     assert len(list(published_results.missing(Namespace(**vars(args) | {"fresh": True})))) == 7
 
 
+def test_a_row_says_what_was_reported_and_measured_and_how_they_agree(folder):
+    records.add("unscaled", [line(n, 0.98 + n / 1000, test_loss=0.1) for n in (1, 2, 3)])
+    rows = {row["quantity"]: row for row in published_results.claim_rows() if row[""] == "C1"}
+    test, training = rows["test"], rows["training"]
+    assert (test["reported"], test["measured"]) == ("98.15 %", "98.20 ± 0.10 %")
+    assert (test["t"], test["verdict"]) == ("-0.43", "agrees")  # -0.0005 / (0.001 * sqrt(4 / 3))
+    assert test["seeds"] == "3, to be measured"
+    assert (training["measured"], training["verdict"]) == ("-", "not measured yet")
+    records.add("low_level_adam", [line(n, 0.95, test_loss=0.2 + n / 100) for n in range(5)])
+    (row,) = (row for row in published_results.insight_rows() if row["system"] == "with Adam")
+    assert (row["test loss"], row["seeds"]) == ("0.2200 ± 0.0158", "5")
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_the_figures_show_what_is_measured_so_far(measured, folder, tmp_path, monkeypatch):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    monkeypatch.setattr(published_figures, "DOCS", docs)
+    if measured:
+        halves = {"training_accuracy": 0.99, "validation_accuracy": 0.95}
+        records.add(
+            "depth", [line(1, 0.9, "blocks-1", **halves), line(2, 0.92, "blocks-1", **halves)]
+        )
+        records.add("batch_size_sweep", [line(1, 0.9, "batch-size-32")])
+        from_scratch.add_column(from_scratch.CURVE, "step", {1: 0.1, 2: 0.4}, 1)
+        from_scratch.add_column(from_scratch.DIGITS, "digit", {0: 0.9, 1: 0.95}, 1)
+    published_figures.write(CLAIMS)
+    for path in docs.iterdir():
+        with Image.open(path) as picture:
+            assert picture.text[published_figures.DIGEST] == records.digest()
+            assert min(picture.size) > 700
+    assert len(list(docs.iterdir())) == 2
+
+
 @pytest.mark.parametrize("command", sorted(set(COMMANDS.values()) - {CLASSICAL}))
 def test_every_command_of_the_tables_is_one_of_its_script(command, tmp_path):
     script, *options = shlex.split(command)

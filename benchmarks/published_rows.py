@@ -20,7 +20,7 @@ COMMANDS = {
     "batch_size_sweep": f"{BATCHES} --epochs 5 --batch-size {' '.join(map(str, SIZES))}",
     **{
         f"batch_size_scaled/batch-size-{size}": f"{BATCHES} --epochs 5 --batch-size {size} "
-        f"--learning-rate {0.001 * (size / 128) ** 0.5:.3g}"
+        f"--learning-rate {0.001 * (size / 128) ** 0.5:.3g} --repeats 5"
         for size in SIZES
     },
     "from_scratch_sizes": f"{DENSE} from_scratch_sizes",

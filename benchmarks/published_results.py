@@ -1,8 +1,8 @@
 """Every published result of the five projects this one grew out of, measured here.
 
-Measures the seeds that `benchmarks/records/` lacks, adds them there as they come,
-and writes the tables between the markers of docs/published-results.md, and its figures. The runs
-are kept in the results folder, in `published_results/`, and are not trained again.
+Measures the seeds that `benchmarks/records/` lacks, and adds them there as they come. Writes the
+tables between the markers of docs/published-results.md, and its figures. The runs are kept in the
+results folder, in `published_results/`, and are not trained again.
 
     python -m benchmarks.published_results              # everything: many hours on two cores
     python -m benchmarks.published_results B1 D1        # these rows alone

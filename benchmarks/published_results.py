@@ -19,7 +19,7 @@ from benchmarks import classical, from_scratch, published_figures, records
 from benchmarks.published_rows import CLAIMS, CLASSICAL, COMMANDS, INSIGHTS, LOSS, QUANTITIES, TEST
 from benchmarks.runs import BenchmarkParser, machine, percent, run_script
 from benchmarks.verdict import t_value, verdict
-from common.errors import one_line_errors
+from common.errors import UserError, one_line_errors
 from common.files import REPOSITORY, read_json, write_atomically
 from common.tables import markdown_table
 from experiment.runs.folder import MARKER
@@ -97,8 +97,20 @@ def page() -> str:
     """The page's text with the tables of what the records hold."""
     text = PAGE.read_text(encoding="utf-8")
     for name, rows in (("claims", claim_rows()), ("insights", insight_rows())):
-        text = records.fill(text, name, markdown_table(list(rows)))
+        text = fill(text, name, markdown_table(list(rows)))
     return text
+
+
+def fill(page: str, name: str, text: str) -> str:
+    """A page with `text` between its markers `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
+
+    Raises UserError where it lacks them.
+    """
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise UserError(f"the page lacks the markers {begin.strip()} and {end}")
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n{text.strip()}\n\n{end}{rest.partition(end)[2]}"
 
 
 def told(values: Sequence[float], measure: str) -> str:

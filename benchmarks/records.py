@@ -13,12 +13,12 @@ import io
 import subprocess
 from collections.abc import Iterable
 from datetime import date
-from statistics import mean, stdev
 
 from benchmarks.runs import machine
 from common import files
 from common.errors import UserError, one_line_errors
 from common.files import REPOSITORY, write_atomically
+from common.tables import mean_std
 from experiment.command_line import OneLineParser
 from experiment.runs.saved import SavedRun
 from experiment.values import run_name
@@ -109,25 +109,12 @@ def digest() -> str:
     return sha.hexdigest()
 
 
-def fill(page: str, name: str, text: str) -> str:
-    """A page with `text` between its markers `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
-
-    Raises UserError where it lacks them.
-    """
-    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-    if page.count(begin) != 1 or page.count(end) != 1:
-        raise UserError(f"the page lacks the markers {begin.strip()} and {end}")
-    before, _, rest = page.partition(begin)
-    return f"{before}{begin}\n{text.strip()}\n\n{end}{rest.partition(end)[2]}"
-
-
 def summary(name: str) -> str:
     """A record's test accuracy, for each member, in a line."""
     lines = []
     for member in dict.fromkeys(row["member"] for row in read(name)):
         found = values(name, "test_accuracy", member)
-        spread = f" ± {stdev(found):.2%}" if len(found) > 1 else ""
-        lines.append(f"{name} {member}: {mean(found):.2%}{spread}, seeds {len(found)}")
+        lines.append(f"{name} {member}: {mean_std(found)}, seeds {len(found)}")
     return "\n".join(lines)
 
 
@@ -147,9 +134,12 @@ def main(argv: list[str] | None = None) -> None:
             print("\n".join(filter(None, map(summary, names))))
             return
         run = find_network(args.run, args.results_dir)
+        if run.config["synthetic"]:
+            raise UserError(f"{run.name} was trained on synthetic images: a record is of real ones")
         rows = rows_of(run)
         if args.than:
-            old = values(args.than, "test_accuracy")
+            if not (old := values(args.than, "test_accuracy")):
+                raise UserError(f"there is no record {args.than!r} of one network in {FOLDER}")
             ours = [row["test_accuracy"] for row in rows]
             print(compare_seeds(ours, old, [args.new, args.than], 10_000))
         add(args.new, rows)

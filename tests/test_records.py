@@ -77,11 +77,11 @@ def test_a_record_keeps_each_seed_once_and_what_was_not_measured_stays_empty(fol
 
 def test_text_between_markers_is_replaced_and_a_page_without_them_refused():
     page = "a\n<!-- t: begin -->\nold\n<!-- t: end -->\nb\n"
-    filled = records.fill(page, "t", "new")
+    filled = published_results.fill(page, "t", "new")
     assert filled == "a\n<!-- t: begin -->\n\nnew\n\n<!-- t: end -->\nb\n"
-    assert records.fill(filled, "t", "new") == filled
+    assert published_results.fill(filled, "t", "new") == filled
     with pytest.raises(UserError, match="lacks the markers"):
-        records.fill(page, "u", "new")
+        published_results.fill(page, "u", "new")
 
 
 def test_a_run_becomes_a_record_that_is_compared_with_an_older_one(
@@ -99,6 +99,9 @@ def test_a_run_becomes_a_record_that_is_compared_with_an_older_one(
     assert records.values("new", "test_accuracy") == [0.961, 0.962, 0.963]
     row = records.read("new")[0]
     assert "keras" in row["versions"] and "cores" in row["processor"] and row["date"]
+    with pytest.raises(SystemExit):
+        records.main(["new", "mine", "--than", "absent", "--results-dir", str(tmp_path)])
+    assert "error: there is no record 'absent'" in capsys.readouterr().err
     records.main([])
     assert "new : 96.20% ± 0.10%, seeds 3" in capsys.readouterr().out
 

@@ -138,7 +138,8 @@ def run_script(
         runs = read_runs(folder)
         for run in runs:
             run.metrics.setdefault("seconds", {})["process"] = seconds  # several seeds have none
-            run.history  # noqa: B018 - read now, while the folder is there
+            for training in run.trainings:
+                training.history  # noqa: B018 - read now, while the folder is there
     return runs
 
 

@@ -6,11 +6,12 @@ import os
 import random
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, needs_real_data
+from conftest import REPOSITORY, finish, needs_real_data
 from PIL import Image
 from scipy import ndimage
 
@@ -104,6 +105,19 @@ def test_a_kept_run_is_started_anew_where_it_was_not_finished(stub):
         "history.csv",
         "metrics.json",
     }
+
+
+def test_a_script_of_several_seeds_hands_over_each(experiment, tmp_path, monkeypatch):
+    def start(command, results, *options, **settings):
+        with experiment(results, "--name", "mine", "--repeats", 2) as several:
+            for run in several:
+                finish(run)
+        return Namespace(wait=lambda: 0)
+
+    monkeypatch.setattr(runs, "start_script", start)
+    (run,) = runs.run_script("mnist_dense.py", results=tmp_path, name="mine")
+    assert [len(training.history.rows) for training in run.trainings] == [2, 2]
+    assert run.metrics["seconds"]["process"] > 0
 
 
 def test_where_a_script_fails_the_benchmark_ends_with_its_status(stub, capfd):

@@ -113,8 +113,8 @@ def draw_digits(axes, colours) -> None:
     """Validation accuracy of each digit, by project B's network."""
     digits = from_scratch.read(from_scratch.DIGITS)
     for digit, values in digits.items():
-        axes.bar(digit, mean(values), color=colours[5])
-        axes.plot([digit] * len(values), values, "o", color=colours[0], alpha=0.5, ms=4)
+        axes.plot([digit] * len(values), values, "o", color=colours[0], alpha=0.5, ms=5)
+        axes.plot(digit, mean(values), "_", color=colours[0], ms=22, mew=2)
     axes.axhline(0.92, color=colours[4], ls="--", label="reported: all digits with 92 %")
     axes.set(title="B1: each digit after 150 steps", xlabel="digit", ylabel="validation accuracy")
     axes.set(ylim=(0.7, 1), xticks=range(10))

@@ -29,7 +29,7 @@ def verdict(
     from scipy.stats import t as student  # not at the top: it takes a second
 
     if len(measured) < 2:
-        return "not measured yet"
+        return "one seed only" if measured else "not measured yet"
     if not stdev(measured):
         raise ValueError("the seeds show no spread")
     t, degrees = t_value(reported, measured), len(measured) - 1

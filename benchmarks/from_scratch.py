@@ -1,14 +1,14 @@
-"""What the curve and the digits of project B's network say: two small tables of the records."""
+"""The curve and the digits of project B's network: two small tables beside the records."""
 
 import csv
 
 import numpy as np
 
-from benchmarks.records import FOLDER, write_table
+from benchmarks import records
 from experiment.runs.saved import SavedRun
 from tools.saved import load_dataset, load_model
 
-CURVE, DIGITS = "from_scratch_curve.csv", "from_scratch_digits.csv"
+CURVE, DIGITS = "details/from_scratch_curve.csv", "details/from_scratch_digits.csv"
 
 
 def keep_details(run: SavedRun) -> None:
@@ -30,9 +30,9 @@ def digit_accuracies(run: SavedRun) -> dict[int, float]:
 
 def read(file: str) -> dict[int, list[float]]:
     """By step or digit, the value of each seed; nothing where nothing is measured."""
-    if not (FOLDER / file).exists():
+    if not (records.FOLDER / file).exists():
         return {}
-    with (FOLDER / file).open(encoding="utf-8", newline="") as opened:
+    with (records.FOLDER / file).open(encoding="utf-8", newline="") as opened:
         _, *lines = csv.reader(opened)
     return {int(key): list(map(float, cells)) for key, *cells in lines}
 
@@ -40,9 +40,9 @@ def read(file: str) -> dict[int, list[float]]:
 def add_column(file: str, key: str, values: dict[int, float], seed: int) -> None:
     """Add a seed's column, or put it in place of an earlier one."""
     rows = {place: {key: place} for place in values}
-    if (FOLDER / file).exists():
-        with (FOLDER / file).open(encoding="utf-8", newline="") as opened:
+    if (records.FOLDER / file).exists():
+        with (records.FOLDER / file).open(encoding="utf-8", newline="") as opened:
             rows = {int(row[key]): row for row in csv.DictReader(opened)}
     for place, value in values.items():
         rows[place][f"seed {seed}"] = round(value, 4)
-    write_table(file, list(next(iter(rows.values()))), list(rows.values()))
+    records.write_table(file, list(next(iter(rows.values()))), list(rows.values()))

@@ -62,6 +62,7 @@ def write_table(file: str, columns: list[str], rows: list[dict]) -> None:
     writer.writeheader()
     for row in rows:
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    (FOLDER / file).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(FOLDER / file, text.getvalue().encode())
 
 
@@ -104,7 +105,7 @@ def commit() -> str:
 def digest() -> str:
     """A SHA-256 of all records, which their figures carry: a figure is never older than these."""
     sha = hashlib.sha256()
-    for path in sorted(FOLDER.glob("*.csv")):
+    for path in sorted(FOLDER.rglob("*.csv")):
         sha.update(path.name.encode() + path.read_bytes())
     return sha.hexdigest()
 
@@ -130,8 +131,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with one_line_errors():
         if not args.run:
-            names = [path.stem for path in sorted(FOLDER.glob("*.csv")) if read(path.stem)]
-            print("\n".join(filter(None, map(summary, names))))
+            print("\n".join(summary(path.stem) for path in sorted(FOLDER.glob("*.csv"))))
             return
         run = find_network(args.run, args.results_dir)
         if run.config["synthetic"]:

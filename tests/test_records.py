@@ -56,7 +56,6 @@ def test_a_wide_interval_of_accuracies_says_nothing_of_a_number_within():
 def folder(tmp_path, monkeypatch):
     """A records' folder that is empty."""
     monkeypatch.setattr(records, "FOLDER", tmp_path)
-    monkeypatch.setattr(from_scratch, "FOLDER", tmp_path)
     return tmp_path
 
 
@@ -191,8 +190,6 @@ def test_the_figures_are_those_of_the_records():
 def test_every_mean_in_the_prose_is_that_of_a_record():
     known = set()
     for path in records.FOLDER.glob("*.csv"):
-        if path.name in (from_scratch.CURVE, from_scratch.DIGITS):
-            continue
         for member in {row["member"] for row in records.read(path.stem)}:
             for measure in records.MEASURES:
                 values = records.values(path.stem, measure, member)

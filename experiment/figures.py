@@ -26,7 +26,7 @@ def draw_run(run: SavedRun, which: str = "all", model=None, dataset: Dataset | N
     Without `model` and `dataset` those that need them are left out. One that fails is a warning.
     """
     folder, title = run.folder, figure_title(run)
-    if run.trainings[0].history.rows:
+    if run.trainings[0].history.column("epoch"):
         draw(folder, "curves", lambda: training_curves(run, title))
     if which == "curves" or run.members:
         return

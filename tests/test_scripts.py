@@ -145,9 +145,9 @@ def test_a_recipe_more_can_be_chosen(run_main, monkeypatch, capsys):
     assert [run.metrics["parameters"] for run in runs] == [785 * 8 + 90, 785 * 8 + 72 + 90]
     assert exit_status(lambda: run_main("mnist_dense", "--help")) == 0
     assert "my own" in capsys.readouterr().out
-    monkeypatch.setitem(mine, "epochs", 0)
+    monkeypatch.setitem(mine, "epochs", -1)
     assert exit_status(lambda: run_main("mnist_dense", "--recipe", "mine")) == 2
-    assert "the recipe mine: must be a whole number from 1" in capsys.readouterr().err
+    assert "the recipe mine: must be a whole number from 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("engine", ["tensorflow", "numpy"])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, SCRIPTS, parse
 
+from common.errors import UserError
 from experiment import command_line
 from experiment.options import ACTIVATIONS, LEARNING_RATES
 from experiment.train.batches import schedule_of
@@ -231,13 +232,48 @@ def test_the_activations_are_those_of_keras():
     assert set(ALL_OBJECTS_DICT) <= {*ACTIVATIONS, "glu", "threshold"}
 
 
-def test_keras_has_every_optimizer():
-    from experiment.train.keras_loop import make_optimizer
+def make_optimizer(name):
+    """Keras's optimizer of this name, with the rate that it has here."""
+    from experiment.train import keras_loop
 
-    for name, rate in LEARNING_RATES.items():
-        args = argparse.Namespace(optimizer=name, learning_rate=rate, schedule="constant", epochs=1)
-        optimizer = make_optimizer(args, schedule_of(args, 100))
-        assert float(optimizer.learning_rate) == pytest.approx(rate)
+    rate = LEARNING_RATES[name]
+    args = argparse.Namespace(optimizer=name, learning_rate=rate, schedule="constant", epochs=1)
+    return keras_loop.make_optimizer(args, schedule_of(args, 100))
+
+
+def test_the_optimizers_are_those_of_keras():
+    import keras
+
+    base, combined = keras.optimizers.Optimizer, {"optimizer", "lossscaleoptimizer"}
+    combined |= {"multioptimizer", "optimizermap"}  # made of other optimizers
+    kinds = [kind for kind in vars(keras.optimizers).values() if isinstance(kind, type)]
+    names = {kind.__name__.lower() for kind in kinds if issubclass(kind, base)} - combined
+    # An older Keras may lack some, but none of Keras's may be missing here.
+    assert len(names) > 10 and names <= LEARNING_RATES.keys()
+    for name in names:
+        optimizer = make_optimizer(name)
+        assert type(optimizer).__name__.lower() == name
+        assert float(optimizer.learning_rate) == pytest.approx(LEARNING_RATES[name])
+
+
+@pytest.mark.parametrize("name", ["lamb", "muon", "schedulefreeadamw", "rmsprop"])
+def test_an_optimizer_without_a_tuned_rate_has_keras_s_own(name):
+    import keras
+
+    own = {kind.lower(): kind for kind in vars(keras.optimizers)}
+    if name not in own:
+        pytest.skip("this Keras is older")
+    default = getattr(keras.optimizers, own[name])()
+    assert float(default.learning_rate) == pytest.approx(LEARNING_RATES[name])
+    assert parse("mnist_cnn", "--optimizer", own[name]).optimizer == name
+
+
+def test_an_optimizer_that_this_keras_lacks_is_one_line(monkeypatch):
+    import keras
+
+    monkeypatch.delattr(keras.optimizers, "Lamb")
+    with pytest.raises(UserError, match=r"Keras 3[.\d]+ has no optimizer lamb: choose another"):
+        make_optimizer("lamb")
 
 
 # ---- Help -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import sys
 from experiment import published
 from experiment.report import report
 from experiment.run import open_experiment
-from experiment.train.fit import compile_options, fit
+from experiment.train.fit import compile_options, fit, with_logits
 
 RECIPES = {  # what a recipe leaves out is as in "default"
     "default": {
@@ -90,7 +90,7 @@ def main(argv=()):
     with open_experiment(__file__, __doc__, "mnist", RECIPES, OPTIONS, argv) as runs:
         for run in runs:  # one, or one for each seed and each combination of options
             data = run.split()  # training, validation and test images
-            model = build_model(run.args)
+            model = with_logits(build_model(run.args), run)  # leaves out a softmax
             model.compile(**compile_options(data, run))
             fit(model, data, run)  # model.fit on augmented batches; saves a checkpoint every epoch
             report(model, data, run)  # tests once; saves numbers, model and figures

@@ -13,7 +13,8 @@ from statistics import mean, stdev
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, SCRIPTS, dataset, needs_real_data, only_run, run_script
+from conftest import BACKENDS, REPOSITORY, SCRIPTS, dataset, needs_real_data, only_run, run_script
+from sklearn.metrics import log_loss
 from tiny import press_ctrl_c
 
 from common.data.load import load
@@ -132,6 +133,33 @@ def test_a_changed_recipe_and_a_layer_more_change_the_default_run(
     assert lines[3].startswith("epoch 1/1") and len(lines) == 7
     assert f"test accuracy {right:.2%}" in lines[4] and "(synthetic)" in lines[4]
     assert lines[-1] == f"results in {run.folder}"
+
+
+def test_a_softmax_at_the_end_makes_no_difference(run_main, monkeypatch, capsys):
+    import keras
+
+    import mnist_dense
+
+    build, runs = mnist_dense.build_model, []
+    for activation in ("softmax", None):
+
+        def edited(args, activation=activation):
+            model = build(args)
+            model.pop()
+            model.add(keras.layers.Dense(10, activation, dtype="float32"))
+            return model
+
+        monkeypatch.setattr(mnist_dense, "build_model", edited)
+        runs += [*run_main("mnist_dense", "--hidden", 16, "--epochs", 2, "--figures", "none")]
+        told = "note: the softmax at the network's end is left out" in capsys.readouterr().out
+        assert told == bool(activation)
+    for one, other in zip(runs[0].model.get_weights(), runs[1].model.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+    first, second = ({**run.metrics, "seconds": 0, "images_per_second": 0} for run in runs)
+    assert first | {"peak_memory_bytes": 0} == second | {"peak_memory_bytes": 0}
+    saved = keras.saving.load_model(runs[0].folder / "model.keras")
+    logits = saved.predict(runs[0].dataset.test_images, verbose=0)
+    assert np.abs(logits.sum(axis=1) - 1).min() > 0.01
 
 
 def test_a_recipe_more_can_be_chosen(run_main, monkeypatch, capsys):
@@ -426,6 +454,40 @@ def test_a_script_leaves_a_whole_folder_wherever_it_is_started(script, tmp_path)
     model = keras.saving.load_model(folder / "model.keras")
     right = model.predict(images.test_images, verbose=0).argmax(axis=1) == images.test_labels
     assert metrics["test_accuracy"] == pytest.approx(right.mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS[:2])
+@pytest.mark.parametrize(
+    "end", ['layers.Dense(10, activation="softmax")', "layers.Dense(10), layers.Softmax()"]
+)
+def test_a_tutorial_s_network_with_a_softmax_is_tested_as_it_should_be(end, backend, tmp_path):
+    """An image with a channel and a softmax at the end, as every tutorial has it."""
+    pytest.importorskip(backend)
+    for package in ("common", "experiment"):
+        shutil.copytree(REPOSITORY / package, tmp_path / package)
+    text = (REPOSITORY / "mnist_cnn.py").read_text()
+    before, _, after = text.partition("    if args.network != ")
+    network = "[Input((28, 28, 1)), layers.Rescaling(1 / 255), layers.Conv2D(8, 5, strides=2), "
+    network += f"layers.Flatten(), {end}]"
+    main = after[after.index("def main(") :]
+    script = f"{before}    return Sequential({network})\n\n\n{main}"
+    script = script.replace("    from common.networks import convolutional\n", "")
+    (tmp_path / "mnist_cnn.py").write_text(script)
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    answer = run_script("mnist_cnn", *SHORT, repository=tmp_path, env=environment)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    note = "note: the softmax at the network's end is left out: the loss and the tests take logits"
+    assert answer.stdout.splitlines()[3] == note
+    folder = only_run(tmp_path / "results", "mnist_cnn")
+    assert names_in(folder) == FILES | OF_CONVOLUTIONS
+    metrics = json_in(folder)
+    with np.load(folder / "test_predictions.npz") as predictions:
+        logits, labels = predictions["logits"].astype(float), predictions["labels"]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert metrics["test_loss"] == pytest.approx(log_loss(labels, probabilities), rel=1e-3)
+    assert metrics["test_accuracy"] > 0.8 and metrics["test_loss"] < 0.8
+    assert probabilities.max(axis=1).mean() == pytest.approx(metrics["test_accuracy"], abs=0.15)
 
 
 @pytest.mark.slow

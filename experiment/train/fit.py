@@ -1,4 +1,4 @@
-"""`compile_options` and `fit`, which the scripts call for a network of any engine."""
+"""What the scripts call for a network of any engine: `with_logits`, `compile_options`, `fit`."""
 
 from contextlib import nullcontext
 
@@ -6,6 +6,19 @@ from common.data.dataset import Dataset
 from experiment.runs.run import Run
 from experiment.train.batches import Batches, schedule_of
 from experiment.train.recorder import Recorder, advice_on_memory, stop_requests
+
+
+def with_logits(model, run: Run):
+    """The network, with logits (n, 10) at its end: a softmax or sigmoid there is left out.
+
+    Raises UserError where it takes anything but images (n, 28, 28), or does not give (n, 10).
+    """
+    if run.custom_engine:
+        return model
+    from experiment.train import network
+
+    network.check_shapes(model)
+    return network.without_softmax(model, run.say)
 
 
 def compile_options(data: Dataset, run: Run) -> dict:

@@ -477,7 +477,7 @@ def test_a_tutorial_s_network_with_a_softmax_is_tested_as_it_should_be(end, back
     environment = os.environ | {"KERAS_BACKEND": backend}
     answer = run_script("mnist_cnn", *SHORT, repository=tmp_path, env=environment)
     assert (answer.returncode, answer.stderr) == (0, "")
-    note = "note: the softmax at the network's end is left out: the loss and the tests take logits"
+    note = "note: the softmax at the network's end is left out: loss and tests take logits"
     assert answer.stdout.splitlines()[3] == note
     folder = only_run(tmp_path / "results", "mnist_cnn")
     assert names_in(folder) == FILES | OF_CONVOLUTIONS

@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 
 from common.data.dataset import Dataset
+from common.errors import UserError
 from experiment.runs.run import Run
 from experiment.train.batches import Batches, schedule_of
 from experiment.train.recorder import Recorder, advice_on_memory, stop_requests
@@ -11,14 +12,32 @@ from experiment.train.recorder import Recorder, advice_on_memory, stop_requests
 def with_logits(model, run: Run):
     """The network, with logits (n, 10) at its end: a softmax or sigmoid there is left out.
 
-    Raises UserError where it takes anything but images (n, 28, 28), or does not give (n, 10).
+    Raises UserError for one of Keras that does not take (n, 28, 28) or does not give (n, 10).
     """
     if run.custom_engine:
         return model
-    from experiment.train import network
+    import keras  # not at the top: it takes seconds
 
-    network.check_shapes(model)
-    return network.without_softmax(model, run.say)
+    taken, given = (getattr(model, f"{end}_shape", None) for end in ("input", "output"))
+    if taken not in ((None, 28, 28), (None, 28, 28, 1)) or given != (None, 10):
+        shapes = f"takes {taken} and gives {given}".replace("(None", "(n")
+        wanted = 'begin with Input((28, 28), dtype="uint8") and end with Dense(10)'
+        raise UserError(f"build_model's network {shapes}; it must {wanted}, a logit for each class")
+    last = model
+    while isinstance(last, keras.Model):  # a network may be the last layer of another
+        whole, last = last, last.outputs[0]._keras_history.operation
+    function = getattr(last, "activation", last)  # of Dense or Activation; or a Softmax itself
+    name = getattr(function, "__name__", type(function).__name__).lower().partition("_")[0]
+    if name not in ("softmax", "sigmoid"):
+        return model
+    run.say(f"note: the {name} at the network's end is left out: loss and tests take logits")
+    if function is not last:
+        last.activation = keras.activations.linear
+    elif isinstance(whole, keras.Sequential):
+        whole.pop()
+    else:
+        return keras.Model(model.input, last.input)
+    return model
 
 
 def compile_options(data: Dataset, run: Run) -> dict:

@@ -145,6 +145,8 @@ GROUPS = {
     },
 }
 OPTIONS = {name: option for group in GROUPS.values() for name, option in group.items()}
+SYNONYMS = {"lr": "learning_rate", "batch": "batch_size", "gpus": "devices", "augment": "shift"}
+SYNONYMS |= {"lr_schedule": "schedule", "val_split": "validation", "validation_split": "validation"}
 SETTINGS = [*GROUPS["network"], *GROUPS["augmentation"], *GROUPS["training"]]
 FREE_ON_RESUME = [*GROUPS["devices"], *GROUPS["data"], *GROUPS["results"]]
 COMMON = [name for name in OPTIONS if name not in (*GROUPS["network"], *GROUPS["augmentation"])]

@@ -14,7 +14,7 @@ from conftest import REPOSITORY, SCRIPTS, parse
 
 from common.errors import UserError
 from experiment import command_line
-from experiment.options import ACTIVATIONS, LEARNING_RATES
+from experiment.options import ACTIVATIONS, LEARNING_RATES, OPTIONS, SYNONYMS
 from experiment.train.batches import schedule_of
 
 
@@ -168,7 +168,16 @@ def test_the_old_spelling_of_synthetic_is_accepted_and_not_told(capsys):
         ("--seed -1", "whole number from 0"),
         ("--repeats 0", "whole number from 1"),
         ("stray", "stray"),
-        ("--flip", "no option --flip"),  # digits are never flipped
+        ("--flip", "no option --flip; it belongs to fashion_cnn_augment.py ("),
+        ("--lr 3", "no option --lr; did you mean --learning-rate?"),
+        ("--lr=3", "did you mean --learning-rate?"),
+        ("--batch 3", "did you mean --batch-size?"),
+        ("--gpus 2", "did you mean --devices?"),
+        ("--lr-schedule cosine", "did you mean --schedule?"),
+        ("--lr_schedule cosine", "did you mean --schedule?"),
+        ("--val-split 0.1", "did you mean --validation?"),
+        ("--augment", "did you mean --shift?"),
+        ("epochs 3", "no option epochs; did you mean --epochs?"),
         ("--figures none --show", "nothing to --show"),
         ("--distributed --seed 1 2", "--distributed trains one network"),
         ("--distributed --hidden 8 16", "--distributed trains one network"),
@@ -176,6 +185,16 @@ def test_the_old_spelling_of_synthetic_is_accepted_and_not_told(capsys):
 )
 def test_a_wrong_option_is_one_line_and_status_2(options, wanted, capsys):
     assert wanted in refusal(capsys, "mnist_dense", *options.split())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_option_of_other_scripts_is_told_to_be_theirs(script, capsys):
+    have = {f"{name}.py": vars(parse(name)) for name in SCRIPTS}
+    for name in OPTIONS.keys() - vars(parse(script)).keys():
+        scripts = " and ".join(sorted(each for each, own in have.items() if name in own))
+        line = refusal(capsys, script, command_line.flag(name))
+        assert f"no option {command_line.flag(name)}; it belongs to {scripts} (--help" in line
+    assert set(SYNONYMS.values()) <= OPTIONS.keys() and not SYNONYMS.keys() & OPTIONS.keys()
 
 
 @pytest.mark.parametrize(

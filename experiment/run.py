@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sys
 import tempfile
 from argparse import Namespace
@@ -35,7 +36,7 @@ from experiment.runs.folder import (
 from experiment.runs.history import read_history
 from experiment.runs.run import Run, configuration, resumed_configuration
 from experiment.summary import Group, report_sweep, result_line, summarise
-from experiment.values import in_words
+from experiment.values import as_list, in_words
 
 STOPPED = "stopped on request; everything it had reached is here"
 
@@ -47,7 +48,7 @@ def open_experiment(
     dataset: str,
     recipes: dict[str, dict],
     options: dict[str, str | dict[str, str]],
-    argv: Sequence[str] = (),
+    argv: str | Sequence[str] = (),
 ) -> Iterator["Runs"]:
     """The runs that a command line asks for, to be trained one after the other.
 
@@ -56,6 +57,7 @@ def open_experiment(
     `results/<script>/<name>`, or continues in the one that is resumed, and prints the result at
     the end. A UserError is printed as one line, and sets the exit status.
     """
+    argv = shlex.split(argv, posix=os.name != "nt") if isinstance(argv, str) else argv
     args = parse(script, description, recipes, options, argv)
     with one_line_errors(args.debug), contextlib.ExitStack() as stack:
         args = resumed_options(args) if args.resume else args
@@ -99,9 +101,11 @@ class Runs:
         self.overview.say(f"recipe: {args.recipe} ({in_words(notable)})")
 
     @property
-    def results(self) -> list[Run]:
-        """All runs so far, with their folder, history, metrics and model."""
-        return [run for group in self.groups for run in group.runs]
+    def results(self) -> Run | list[Run]:
+        """The run, or a list of several: each with its folder, history, metrics and model."""
+        runs = [run for group in self.groups for run in group.runs]
+        several = len(self.args.combinations) * len(self.args.seeds) > 1
+        return runs if several else runs[0]
 
     def __iter__(self) -> Iterator[Run]:
         """The runs, until one is stopped; each is to be trained and reported in its turn.
@@ -194,7 +198,7 @@ class Runs:
 
         Raises Interrupted where training was stopped, and UserError where one of several failed.
         """
-        args, runs, sweep = self.args, self.results, len(self.args.combinations) > 1
+        args, runs, sweep = self.args, as_list(self.results), len(self.args.combinations) > 1
         last, failed = runs[-1].history, [run for run in runs if run.history.failure]
         if args.repeats > 1:
             for group in self.groups:

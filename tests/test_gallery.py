@@ -173,7 +173,7 @@ def test_numbers_that_are_none_become_null(tmp_path):
 def test_real_runs_refresh_the_page(tiny_data, tmp_path):
     """One run, and a sweep with seeds: whole, and not marked as unfinished."""
     options = [*QUICK, "--results-dir", str(tmp_path)]
-    (one,) = mnist_dense.main([*options, "--name", "one"])
+    one = mnist_dense.main([*options, "--name", "one"])
     assert content(tmp_path).keys() == {"one"}
     sweep = "--activation relu tanh --repeats 2 --name sweep"
     mnist_dense.main([*options, *sweep.split()])

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -170,7 +171,7 @@ def test_the_line_of_the_recipe_names_what_differs_from_the_catalogue(experiment
 
 
 def test_results_are_handed_to_a_notebook(tiny_data, tmp_path, capsys):
-    (run,) = mnist_dense.main([*QUICK, "--epochs", "4", "--results-dir", str(tmp_path)])
+    run = mnist_dense.main(f"{shlex.join(QUICK)} --epochs=4 --results-dir '{tmp_path}'")
     printed = capsys.readouterr().out.splitlines()
     assert run.folder == only_run(tmp_path.resolve(), "mnist_dense")
     assert len(run.history.rows) == 4 and run.history.seconds > 0
@@ -180,6 +181,21 @@ def test_results_are_handed_to_a_notebook(tiny_data, tmp_path, capsys):
     assert accuracy == pytest.approx(run.metrics["test_accuracy"])
     assert printed[0].startswith(f"test accuracy {accuracy:.2%}, loss ")
     assert printed[-1] == f"results in {run.folder}"
+    assert repr(run) == f"<Run of mnist_dense: test accuracy {accuracy:.2%}, in {run.folder}>"
+    data = run.split()  # as it was trained on
+    sizes = [len(data.train_labels), len(data.validation_labels), len(data.test_labels)]
+    assert sizes == [270, 30, 100]
+    words = ["mnist_dense.py", *QUICK, "--epochs=4", "--results-dir", str(tmp_path)]
+    assert read(run.folder)["command_line"] == words
+    assert repr(replace(run, metrics=None)) == f"<Run of mnist_dense: no test, in {run.folder}>"
+
+
+def test_several_runs_are_a_list_also_when_only_one_has_begun(experiment, tmp_path):
+    with experiment(tmp_path, "--hidden", 4, 8) as runs:
+        for run in runs:
+            assert run in runs.results
+            finish(run)
+    assert [run.args.hidden for run in runs.results] == [(4,), (8,)]
 
 
 # ---- Seeds and sweeps -----------------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_a_changed_recipe_and_a_layer_more_change_the_default_run(
     monkeypatch.setattr(module, "build_model", deeper)
     default = module.RECIPES["default"] | changes | {"epochs": 1, "batch_size": 80}
     monkeypatch.setattr(module, "RECIPES", module.RECIPES | {"default": default})
-    (run,) = run_main(script, "--figures", "curves", "--precision", "float32")
+    run = run_main(script, "--figures", "curves", "--precision", "float32")
 
     assert run.folder == only_run(tmp_path, script) and run.folder.name.endswith("-synthetic")
     assert names_in(run.folder) == FILES - FIGURES - {"augmentation.png"} | {"curves.png"}
@@ -150,7 +150,7 @@ def test_a_softmax_at_the_end_makes_no_difference(run_main, monkeypatch, capsys)
             return model
 
         monkeypatch.setattr(mnist_dense, "build_model", edited)
-        runs += [*run_main("mnist_dense", "--hidden", 16, "--epochs", 2, "--figures", "none")]
+        runs.append(run_main("mnist_dense", "--hidden", 16, "--epochs", 2, "--figures", "none"))
         told = "note: the softmax at the network's end is left out" in capsys.readouterr().out
         assert told == bool(activation)
     for one, other in zip(runs[0].model.get_weights(), runs[1].model.get_weights(), strict=True):
@@ -181,7 +181,7 @@ def test_a_recipe_more_can_be_chosen(run_main, monkeypatch, capsys):
 @pytest.mark.parametrize("engine", ["tensorflow", "numpy"])
 def test_an_engine_from_scratch_leaves_the_same_folder(engine, run_main, capsys):
     options = (*NUMPY, "--engine", engine, "--epochs", 8, "--learning-rate", 0.01)
-    (run,) = run_main("mnist_dense", *options, "--quiet")
+    run = run_main("mnist_dense", *options, "--quiet")
     kept = OF_EVERY_RUN | {"augmentation.npz", "model.npz", "checkpoint-8.npz"}
     assert names_in(run.folder) == kept
     assert run.metrics["test_accuracy"] > 0.6
@@ -238,7 +238,7 @@ def test_ctrl_c_saves_all_that_was_reached_and_resuming_ends_the_same(
     run_main, tmp_path, monkeypatch, capsys
 ):
     options = (*NUMPY, "--epochs", 4)
-    (whole,) = run_main("mnist_dense", *options, "--name", "whole")
+    whole = run_main("mnist_dense", *options, "--name", "whole")
     with monkeypatch.context() as patch:
         press_ctrl_c(patch, epoch=2, batch=0)
         cut = lambda: run_main("mnist_dense", *options, "--name", "cut")  # noqa: E731
@@ -254,7 +254,7 @@ def test_ctrl_c_saves_all_that_was_reached_and_resuming_ends_the_same(
     assert names_in(folder) == kept
     assert "stopped on request" in (folder / MARKER).read_text()
 
-    (run,) = run_main("mnist_dense", "--resume", "latest")
+    run = run_main("mnist_dense", "--resume", "latest")
     assert run.folder == folder and "resuming after epoch 2" in capsys.readouterr().out
     assert settings_of(run) == settings_of(whole)
     assert names_in(folder) == names_in(whole.folder)
@@ -320,7 +320,7 @@ def test_of_a_sweep_the_runs_that_do_not_fail_are_kept(run_main, tmp_path, capsy
 def test_a_run_that_ends_by_an_error_is_resumed_after_its_last_epoch(
     run_main, tmp_path, monkeypatch, capsys
 ):
-    (whole,) = run_main("mnist_dense", *NUMPY, "--name", "whole")
+    whole = run_main("mnist_dense", *NUMPY, "--name", "whole")
 
     class PowerCut(Exception):
         pass
@@ -338,7 +338,7 @@ def test_a_run_that_ends_by_an_error_is_resumed_after_its_last_epoch(
     folder = tmp_path / "mnist_dense" / "cut-synthetic"
     assert "ended by PowerCut: of the whole street" in (folder / MARKER).read_text()
     capsys.readouterr()
-    (run,) = run_main("mnist_dense", "--resume", "latest", "--quiet")
+    run = run_main("mnist_dense", "--resume", "latest", "--quiet")
     assert len(capsys.readouterr().out.splitlines()) == 3
     assert run.folder == folder and names_in(folder) == names_in(whole.folder)
     for values, same in zip(run.model.parameters, whole.model.parameters, strict=True):
@@ -413,7 +413,7 @@ def test_a_sweep_in_keras_has_all_figures_of_each_run(run_main, tmp_path):
 @pytest.mark.slow
 def test_garments_can_be_augmented_by_keras(run_main):
     options = ("--recipe", "image_data_generator", "--filters", 4, "--epochs", 1)
-    (run,) = run_main("fashion_cnn_augment", *options)
+    run = run_main("fashion_cnn_augment", *options)
     assert names_in(run.folder) == FILES | OF_CONVOLUTIONS
 
 
@@ -572,7 +572,7 @@ def test_a_notebook_runs_a_script_and_shows_the_curves(tmp_path):
         code = (
             f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
             "import mnist_dense\n"
-            "(run,) = mnist_dense.main(['--data', 'synthetic', '--epochs', '1', '--hidden', '16',"
+            "run = mnist_dense.main(['--data', 'synthetic', '--epochs', '1', '--hidden', '16',"
             f" '--show', '--results-dir', {str(tmp_path)!r}])\n"
             "assert run.model.count_params() == run.metrics['parameters']"
         )
@@ -582,10 +582,21 @@ def test_a_notebook_runs_a_script_and_shows_the_curves(tmp_path):
         pictures = [m for m in shown if m["msg_type"] == "display_data"]
         assert len(pictures) == 1 and "image/png" in pictures[0]["content"]["data"]
         script = REPOSITORY / "mnist_dense.py"
-        wrong = client.execute_interactive(
-            f"%run {str(script)!r} --epochs 0", timeout=60, output_hook=shown.append
-        )
-        assert "whole number from 1" in str(shown[-4:]), wrong
+        # A wrong option, and an error later on, are one line, without advice on how to leave.
+        for code, line in (
+            (f"%run {str(script)!r} --epochs 0", "must be a whole number from 1 to"),
+            ("mnist_dense.main('--epochs 0')", "must be a whole number from 1 to"),
+            ("mnist_dense.main('--resume nonsense')", "error: there is no run 'nonsense'"),
+        ):
+            shown.clear()
+            client.execute_interactive(code, timeout=60, output_hook=shown.append)
+            (error,) = [m["content"] for m in shown if m["msg_type"] == "error"]
+            (shown_line,) = error["traceback"]
+            assert line in shown_line and "\n" not in shown_line
+            assert not [m for m in shown if m["msg_type"] in ("stream", "display_data")]
+        shown.clear()
+        client.execute_interactive("mnist_dense.main('--help')", output_hook=shown.append)
+        assert "--learning-rate" in str(shown) and "To exit" not in str(shown)
     finally:
         client.stop_channels()
         kernel.shutdown_kernel(now=True)

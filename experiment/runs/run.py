@@ -23,15 +23,21 @@ PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "matplotlib
 
 @dataclass
 class Run:
-    """One training: options, data, device, history, and the results after it."""
+    """One training: what a script's `main` works on, and gives back."""
 
-    folder: Path
-    args: argparse.Namespace
-    dataset: Dataset  # before the split
+    folder: Path  # with all that it has saved: see results/README.md
+    args: argparse.Namespace  # its options
+    dataset: Dataset  # before the split; `split()` gives training, validation and test images
     device: Device
-    history: History = field(default_factory=History)
-    metrics: dict | None = None  # after testing
-    model: object = None  # after testing
+    history: History = field(default_factory=History)  # `history.column("loss")` and others
+    metrics: dict | None = None  # what metrics.json says; None before testing
+    model: object = None  # the trained network; None before testing
+
+    def __repr__(self) -> str:
+        accuracy = (
+            f"test accuracy {self.metrics['test_accuracy']:.2%}" if self.metrics else "no test"
+        )
+        return f"<Run of {self.args.script}: {accuracy}, in {self.folder}>"
 
     @property
     def custom_engine(self) -> bool:

@@ -1,6 +1,8 @@
 """Keras's own training: loss, optimizer, the batches that `fit` shows, and what history holds."""
 
 import argparse
+import re
+import sys
 
 import keras
 import numpy as np
@@ -47,6 +49,15 @@ def test_fit_shows_the_batches_of_each_epoch_in_their_order(tmp_path):
         wanted = np.concatenate([batches[i][0][:, 0, 0] for i in range(len(batches))])
         assert (order == wanted).all()
     assert (shown[0] != shown[1]).any()
+
+
+def test_the_progress_bar_ends_at_the_last_step(tmp_path, monkeypatch, capsys):
+    """Also where Keras takes two steps at once, and an epoch has five."""
+    monkeypatch.setattr("experiment.train.keras_loop.STEPS_PER_EXECUTION", 2)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    train(make_network("keras"), split_dataset(), make_run(tmp_path, epochs=1, quiet=False))
+    counts = re.findall(r"(\d+)/5\b", capsys.readouterr().out)
+    assert set(counts) <= {"2", "4", "5"} and counts[-1] == "5"
 
 
 def loss_in_keras(logits, labels, **changes):

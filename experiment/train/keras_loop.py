@@ -99,11 +99,18 @@ def fit(model: keras.Model, batches: Batches, validation: tuple | None, run: Run
             validation_data=None if several else validation,
             validation_batch_size=1000,
             verbose=int(recorder.progress_bar),
-            callbacks=[callback],
+            callbacks=[callback, ProgressBar()],
         )
     if several:
         model.set_weights(trained.get_weights())
     return recorder
+
+
+class ProgressBar(keras.callbacks.ProgbarLogger):
+    """Keras's own, which counts past the end of an epoch where it takes several steps at once."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(min(batch, self.target - 1), logs)
 
 
 def replica(model: keras.Model, batches: Batches, run: Run) -> keras.Model:

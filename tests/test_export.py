@@ -86,6 +86,19 @@ def test_networks_that_cannot_be_exported_are_one_line(tmp_path, changes, answer
     assert answer in error and error.count("\n") == 1
 
 
+def test_what_is_exported_takes_raw_pixels_whatever_the_network_began_with():
+    """Keras itself takes pixels as float32 and adds the channel; ONNX Runtime would refuse them."""
+    import keras
+
+    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
+    hidden = [keras.layers.Conv2D(2, 3), keras.layers.Flatten(), keras.layers.Dense(10)]
+    model = keras.Sequential([keras.Input((28, 28, 1)), *hidden])
+    twin = export.in_float32(model)
+    assert (twin.input_shape, twin.inputs[0].dtype) == ((None, 28, 28), "uint8")
+    expected = model.predict(images, verbose=0)
+    assert twin.predict(images, verbose=0) == pytest.approx(expected, rel=1e-4, abs=1e-3)
+
+
 @pytest.mark.slow
 def test_an_exported_network_answers_as_the_one_that_was_trained(tmp_path, capfd):
     import keras

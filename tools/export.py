@@ -99,7 +99,7 @@ def export(run: SavedRun, format: str) -> None:
 
 
 def in_float32(model):
-    """The same network, computing in float32 whatever it was trained in."""
+    """The same network, computing in float32 whatever it was trained in, from raw pixels."""
     import keras
 
     def copy(layer):
@@ -107,7 +107,12 @@ def in_float32(model):
 
     twin = keras.models.clone_model(model, clone_function=copy)
     twin.set_weights(model.get_weights())
-    return twin
+    images = keras.Input((28, 28), dtype="uint8")
+    if (twin.input_shape, twin.inputs[0].dtype) == (images.shape, images.dtype):
+        return twin
+    # Keras itself takes pixels for float32, and adds a channel; other programs do not.
+    pixels = keras.layers.Reshape(twin.input_shape[1:])(keras.layers.Rescaling(1.0)(images))
+    return keras.Model(images, twin(pixels))
 
 
 def write(model, path: Path, format: str) -> None:

@@ -34,6 +34,7 @@ from experiment.runs.folder import (
 )
 from experiment.runs.history import read_history
 from experiment.runs.run import Run, configuration, resumed_configuration
+from experiment.script import keep_script
 from experiment.summary import Group, report_sweep, result_line, summarise
 from experiment.values import in_words
 
@@ -76,6 +77,7 @@ def open_experiment(
         folder = args.resume or create_folder(folder, name, numbered=args.name is None)
         stack.enter_context(lock(folder))
         runs = Runs(args, data, device, folder)
+        keep_script(script, folder, resumed=bool(args.resume))
         stack.enter_context(runs.marked())
         yield runs
         if not device.process:
@@ -89,6 +91,7 @@ class Runs:
         """Begin or resume in `folder`. Raises UserError where there is nothing left to train."""
         self.args, self.dataset, self.device, self.folder = args, dataset, device, folder
         self.groups: list[Group] = []
+        self.told: set[str] = set()
         self.overview = self._begin(folder, args)
         if self.overview.metrics:
             raise UserError(f"{folder} is finished: train it further with more --epochs")
@@ -158,7 +161,7 @@ class Runs:
             device = NUMPY_DEVICE
         elif engine == "tensorflow":  # also where Keras computes in bfloat16
             device = replace(device, precision="float32", count=1)
-        run = Run(folder, args, self.dataset, device)
+        run = Run(folder, args, self.dataset, device, told=self.told)
         resumed = (folder / "config.json").exists()
         if resumed and (metrics := metrics_of_finished(folder, args.epochs)):
             run.history, run.metrics = read_history(folder), metrics

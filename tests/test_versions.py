@@ -1,0 +1,211 @@
+"""What tells edited networks apart: the network in words, and the copy of the script."""
+
+import importlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import QUICK, finish
+from saved_runs import save_run
+from tiny import make_network, make_run, split_dataset
+
+import mnist_dense
+from common.errors import UserError
+from experiment import network
+from experiment.network import in_brief, keep_network, keras_layers, scratch_layers
+from experiment.runs.saved import read_run
+from experiment.script import edited_since_import, keep_script
+from experiment.train.fit import compile_options, fit
+from tools.comparison.versions import changed_lines, differing_layers, differing_scripts
+
+
+def words(folder):
+    return [row["layer"] for row in json.loads((folder / "network.json").read_text())["layers"]]
+
+
+# ---- The network in words -------------------------------------------------------------------
+
+
+def test_layers_of_a_keras_network_with_what_they_cost():
+    import keras
+    from keras import layers
+
+    inner = keras.Sequential([layers.Conv2D(4, 3, strides=2, activation="relu")])
+    model = keras.Sequential([keras.Input((28, 28)), layers.Reshape((28, 28, 1)), inner])
+    model.add(layers.BatchNormalization())
+    model.add(layers.Flatten())
+    model.add(layers.Dropout(0.25))
+    model.add(layers.Dense(10, use_bias=False, kernel_initializer="he_normal"))
+    rows = keras_layers(model)
+    assert [tuple(row.values()) for row in rows] == [
+        ("Reshape target shape 28,28,1", "28x28x1", 0, 0),
+        # 9 weights and a bias for each filter; 9 multiply-adds for each of 13 x 13 places
+        ("Conv2D filters 4, kernel size 3, strides 2, activation relu", "13x13x4", 40, 6084),
+        ("BatchNormalization", "13x13x4", 16, 0),
+        ("Flatten", "676", 0, 0),
+        ("Dropout rate 0.25", "676", 0, 0),
+        ("Dense units 10, no use bias, kernel initializer HeNormal", "10", 6760, 6760),
+    ]
+    assert sum(row["parameters"] for row in rows) == model.count_params()
+    assert in_brief(rows) == (
+        "network: 6,816 parameters, 12,844 multiply-adds per image\n"
+        "  Reshape 28x28x1 > Conv2D 13x13x4 > BatchNormalization > Flatten 676 > Dropout > Dense 10"
+    )
+
+
+@pytest.mark.parametrize("engine", ["numpy", "tensorflow"])
+def test_a_network_from_scratch_has_the_words_of_its_keras_twin(engine):
+    args = SimpleNamespace(rescale=True, activation="relu", dropout=0.2)
+    rows = scratch_layers(make_network(engine), args)
+    assert rows == keras_layers(make_network("keras"))
+    assert sum(row["parameters"] for row in rows) == make_network(engine).count_params()
+
+
+def test_training_keeps_the_network_from_its_start(tmp_path):
+    run, data = make_run(tmp_path, engine="numpy", epochs=1), split_dataset()
+    model = make_network("numpy")
+    model.compile(**compile_options(data, run))
+    fit(model, data, run)
+    kept = words(run.folder)
+    assert kept[2:] == ["Dense units 32, activation relu", "Dropout rate 0.2", "Dense units 10"]
+
+
+def test_a_network_is_printed_once_unless_it_differs(tiny_data, tmp_path, capsys):
+    argv = [*QUICK, "--results-dir", str(tmp_path), "--repeats", "2", "--hidden", "8", "4"]
+    mnist_dense.main([word for word in argv if word != "--quiet"])
+    printed = capsys.readouterr().out
+    assert printed.count("network: ") == 2  # 6,370 and 3,190 parameters
+    assert printed.count("network: 6,370 parameters") == 1
+    assert len(list(tmp_path.rglob("network.json"))) == 4
+    mnist_dense.main(argv)
+    assert "network: " not in capsys.readouterr().out
+
+
+def test_a_network_without_words_is_a_warning(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(network, "keras_layers", lambda model: 1 / 0)
+    run = make_run(tmp_path)
+    keep_network(None, run)
+    error = capsys.readouterr().err
+    assert "not kept in words" in error and error.count("\n") == 1
+    assert not (run.folder / "network.json").exists()
+
+
+# ---- The script -----------------------------------------------------------------------------
+
+
+def test_a_copy_of_the_script_is_kept_once_for_all_runs_of_a_call(experiment, tmp_path):
+    with experiment(tmp_path, "--hidden", 8, 4, "--repeats", 2) as runs:
+        for run in runs:
+            finish(run)
+    (copy,) = tmp_path.rglob("script.py")
+    assert copy.read_bytes() == Path(mnist_dense.__file__).read_bytes()
+    for folder in (run.folder, run.folder.parent):
+        assert read_run(folder).script == copy
+
+
+def test_a_resumed_run_keeps_the_script_of_its_start(tmp_path, capsys):
+    script, folder = tmp_path / "some_script.py", tmp_path / "run"
+    folder.mkdir()
+    script.write_text("first")
+    keep_script(str(script), folder, resumed=True)  # a run of an older version: nothing is known
+    assert not (folder / "script.py").exists()
+    keep_script(str(script), folder, resumed=False)
+    keep_script(str(script), folder, resumed=True)
+    assert capsys.readouterr().err == ""
+    script.write_text("second")
+    keep_script(str(script), folder, resumed=True)
+    assert "some_script.py is not what the run was started with" in capsys.readouterr().err
+    assert (folder / "script.py").read_text() == "first"
+
+
+@pytest.fixture
+def imported(tmp_path, monkeypatch):
+    """A script that was imported, as in a notebook."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "imported_script.py"
+    path.write_text("EPOCHS = 2\n")
+    importlib.invalidate_caches()
+    importlib.import_module("imported_script")
+    yield path
+    del sys.modules["imported_script"]
+
+
+def edit(path, text):
+    path.write_text(text)
+    later = time.time() + 5
+    os.utime(path, (later, later))
+
+
+def test_a_script_edited_after_its_import_is_not_kept(imported, tmp_path, capsys):
+    """Until it is imported again, or run."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    assert not edited_since_import(imported)
+    edit(imported, "EPOCHS = 3\n")
+    assert edited_since_import(imported)
+    keep_script(str(imported), folder, resumed=False)
+    error = capsys.readouterr().err
+    assert "imported_script.py was edited after it was imported" in error and error.count("\n") == 1
+    assert not (folder / "script.py").exists()
+    assert importlib.reload(sys.modules["imported_script"]).EPOCHS == 3
+    keep_script(str(imported), folder, resumed=False)
+    assert (folder / "script.py").read_text() == "EPOCHS = 3\n" and not capsys.readouterr().err
+
+
+def test_a_script_that_is_run_is_read_anew(imported, monkeypatch):
+    edit(imported, "EPOCHS = 3\n")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(imported), raising=False)
+    assert not edited_since_import(imported)
+
+
+# ---- Saved runs told apart ------------------------------------------------------------------
+
+
+def save_network(folder, *layers, script="x = 1\n"):
+    save_run(folder)
+    rows = [{"layer": layer, "output": "10", "parameters": 1234} for layer in layers]
+    (folder / "network.json").write_text(json.dumps({"layers": rows}))
+    (folder / "script.py").write_text(script)
+    return read_run(folder)
+
+
+def test_layers_that_not_all_networks_have(tmp_path):
+    one = save_network(tmp_path / "mnist_cnn" / "one", "Conv2D", "Dense", "Dense")
+    two = save_network(tmp_path / "mnist_cnn" / "two", "Conv2D", "Dense", "Dense", "Dropout")
+    old = read_run(save_run(tmp_path / "mnist_cnn" / "old"))
+    assert differing_layers([one, two, old], ["one", "two", "old"]) == (
+        "Layers that not all networks have:\n\n"
+        "- one: no other\n- two:\n  - Dropout: output 10, 1,234 parameters"
+    )
+    assert differing_layers([one, one, old], ["one", "again", "old"]) == ""
+    turned = save_network(tmp_path / "mnist_cnn" / "turned", "Dense", "Conv2D", "Dense")
+    assert "same layers in another order" in differing_layers([one, turned], ["one", "turned"])
+    many = save_network(tmp_path / "mnist_cnn" / "many", *(f"Dense {n}" for n in range(20)))
+    assert differing_layers([one, many], ["one", "many"]).endswith(
+        "Dense 7: output 10, 1,234 parameters\n  - and 12 more"
+    )
+
+
+def test_scripts_that_changed(tmp_path):
+    one = save_network(tmp_path / "mnist_cnn" / "one")
+    two = save_network(tmp_path / "mnist_cnn" / "two", script="x = 1\ny = 2\n")
+    other = save_network(tmp_path / "mnist_dense" / "other", script="z")
+    old = read_run(save_run(tmp_path / "mnist_cnn" / "old"))
+    answer = differing_scripts([one, two, other, old])
+    assert answer.startswith("mnist_cnn.py changed (lines added: 1, removed: 0): ")
+    assert f"{one.script} and {two.script}" in answer and answer.count("\n") == 0
+    assert differing_scripts([one, one, other]) == "" == changed_lines(b"a\n", b"a\n")
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"layers": 3}', '{"layers": [3]}'])
+def test_a_damaged_network_is_one_line(tmp_path, text):
+    folder = save_run(tmp_path / "mnist_cnn" / "one")
+    assert read_run(folder).network == []
+    (folder / "network.json").write_text(text)
+    with pytest.raises(UserError, match="damaged"):
+        _ = read_run(folder).network

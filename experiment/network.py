@@ -4,12 +4,12 @@ import inspect
 import math
 import sys
 import textwrap
-from argparse import Namespace
 from collections.abc import Sequence
 
-from common.files import write_json
+from common.files import write_atomically
+from common.tables import markdown_table
+from experiment.runs.folder import NETWORK
 from experiment.runs.run import Run
-from experiment.runs.saved import NETWORK
 from experiment.values import in_words
 
 # What a layer's configuration says, and a person does not ask.
@@ -19,14 +19,22 @@ COUNTED = {"Dense", "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2D", "SeparableC
 
 
 def keep_network(model, run: Run) -> None:
-    """Write network.json, and print the network, unless a run of this call had the same."""
+    """Write network.md, and print the network unless another run of the call had the same."""
     try:
-        layers = scratch_layers(model, run.args) if run.custom_engine else keras_layers(model)
+        layers = scratch_layers(model, run) if run.custom_engine else keras_layers(model)
     except Exception as error:  # a layer of somebody's own may lack what Keras's have
         print(f"warning: the network is not kept in words: {error}", file=sys.stderr)
         return
-    write_json(run.folder / NETWORK, {"layers": layers})
-    run.say_once(in_brief(layers))
+    sums = {key: sum(row[key] for row in layers) for key in ("parameters", "multiply-adds")}
+    rows = [*layers, {"layer": "Total", "output": ""} | sums]
+    table = markdown_table([row | {key: f"{row[key]:,}" for key in sums} for row in rows])
+    write_atomically(run.folder / NETWORK, f"{table}\n".encode())
+    shapes = [f"{row['layer'].split()[0]} {row['output']}" for row in layers]
+    size = ", ".join(f"{number:,} {key}" for key, number in sums.items())
+    text = "\n  ".join([f"network: {size} per image", *textwrap.wrap(" > ".join(shapes), 96)])
+    if text not in run.told:
+        run.told.add(text)
+        run.say(text)
 
 
 def keras_layers(model) -> list[dict]:
@@ -37,7 +45,7 @@ def keras_layers(model) -> list[dict]:
             rows += keras_layers(layer)
         elif type(layer).__name__ != "InputLayer":
             shape = getattr(getattr(layer, "output", None), "shape", (None,))[1:]
-            weights = [tuple(values.shape) for values in layer.weights]
+            weights = [values.shape for values in layer.weights]
             rows.append(layer_row(type(layer).__name__, layer_options(layer), shape, weights))
     return rows
 
@@ -54,45 +62,30 @@ def layer_options(layer) -> dict:
     return options
 
 
-def scratch_layers(network, args: Namespace) -> list[dict]:
+def scratch_layers(network, run: Run) -> list[dict]:
     """The layers of a `DenseNetwork`, named as Keras's."""
-    scale = 1 / 255 if args.rescale else 1
+    scale = 1 / 255 if run.args.rescale else 1
     rows = [layer_row("Rescaling", {"scale": scale}, (28, 28)), layer_row("Flatten", {}, (784,))]
     shapes = [tuple(values.shape) for values in network.parameters]
     *hidden, last = zip(shapes[::2], shapes[1::2], strict=True)
     for weights, biases in hidden:
-        options = {"units": biases[0], "activation": args.activation}
+        options = {"units": biases[0], "activation": run.args.activation}
         rows.append(layer_row("Dense", options, biases, [weights, biases]))
-        rows.append(layer_row("Dropout", {"rate": args.dropout}, biases))
+        rows.append(layer_row("Dropout", {"rate": run.args.dropout}, biases))
     return [*rows, layer_row("Dense", {"units": last[1][0]}, last[1], last)]
 
 
 def layer_row(kind: str, options: dict, shape: tuple, weights: Sequence[tuple] = ()) -> dict:
-    """What network.json says of a layer: `Conv2D filters 32, kernel size 5`, `24x24x32`, 832 ..."""
-    options = {
-        key: value[0] if isinstance(value, tuple | list) and len({*value}) == 1 else value
-        for key, value in options.items()
-    }
-    words = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in options.items()}
+    """A layer's row of network.md: `Conv2D filters 32, kernel size 5`, `24x24x32`, 832, 460800."""
+    words = {}
+    for key, value in options.items():
+        if isinstance(value, tuple | list) and len({*value}) == 1:  # (5, 5)
+            value = value[0]
+        words[key] = f"{value:.4g}" if isinstance(value, float) else value
     places = math.prod(shape[:-1]) if kind in COUNTED and None not in shape else 0
     return {
         "layer": f"{kind} {in_words(words)}".strip(),
         "output": "x".join(map(str, shape)),
         "parameters": sum(map(math.prod, weights)),
-        "multiply_adds": places * sum(math.prod(one) for one in weights if len(one) > 1),
+        "multiply-adds": places * sum(math.prod(one) for one in weights if len(one) > 1),
     }
-
-
-def in_brief(layers: list[dict]) -> str:
-    """The network in a few lines: its size, and the layers with the shapes that they change."""
-    words, before = [], None
-    for row in layers:
-        kind = row["layer"].split()[0]
-        words.append(f"{kind} {row['output']}" if row["output"] != before else kind)
-        before = row["output"]
-    parameters, operations = (
-        sum(row[key] for row in layers) for key in ("parameters", "multiply_adds")
-    )
-    size = f"{parameters:,} parameters, {operations:,} multiply-adds per image"
-    lines = textwrap.wrap(" > ".join(words), 96)
-    return "\n  ".join([f"network: {size}", *lines])

@@ -25,6 +25,7 @@ from experiment.runs.checkpoints import load_checkpoint
 from experiment.runs.folder import (
     MARKER,
     create_folder,
+    keep_script,
     lock,
     mark_finished,
     mark_unfinished,
@@ -34,7 +35,6 @@ from experiment.runs.folder import (
 )
 from experiment.runs.history import read_history
 from experiment.runs.run import Run, configuration, resumed_configuration
-from experiment.script import keep_script
 from experiment.summary import Group, report_sweep, result_line, summarise
 from experiment.values import in_words
 
@@ -77,7 +77,7 @@ def open_experiment(
         folder = args.resume or create_folder(folder, name, numbered=args.name is None)
         stack.enter_context(lock(folder))
         runs = Runs(args, data, device, folder)
-        keep_script(script, folder, resumed=bool(args.resume))
+        keep_script(script, folder)
         stack.enter_context(runs.marked())
         yield runs
         if not device.process:

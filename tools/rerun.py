@@ -22,9 +22,9 @@ from common.files import REPOSITORY
 from experiment.backend.device import BACKENDS
 from experiment.options import NOT_COMPARED
 from experiment.runs.checkpoints import checkpoint_paths, read_checkpoint
-from experiment.runs.folder import read_config
+from experiment.runs.folder import SCRIPT, read_config
 from experiment.runs.history import COLUMNS, History
-from experiment.runs.saved import SCRIPT, SavedRun
+from experiment.runs.saved import SavedRun
 from tools.command_line import RUN_HELP, ToolParser
 from tools.comparison.versions import changed_lines
 from tools.saved import find_run, read_runs

@@ -6,6 +6,7 @@ says so.
 
 import contextlib
 import itertools
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from common.errors import UserError
 from common.files import read_json, write_atomically
 
-MARKER = "UNFINISHED"
+MARKER, NETWORK, SCRIPT = "UNFINISHED", "network.md", "script.py"
 OLD_NAMES = {"rendered": "synthetic", "repeats_exactly": "deterministic"}
 
 
@@ -85,6 +86,32 @@ def remove_partial_files(folder: Path) -> None:
     for path in folder.glob(".[0-9]*-*"):
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def keep_script(script: str, folder: Path) -> None:
+    """Copy the script into a new run's folder; warn where a notebook runs an earlier text of it."""
+    path, copy = Path(script), folder / SCRIPT
+    if edited_since_import(path):
+        print(
+            f"warning: {path.name} was edited after it was imported, and what was imported runs: "
+            "restart the kernel, or use %run. No copy of the script is kept",
+            file=sys.stderr,
+        )
+    elif not copy.exists():  # a resumed run keeps that of its start
+        write_atomically(copy, path.read_bytes())
+
+
+def edited_since_import(path: Path) -> bool:
+    """Whether a script was edited since it was imported; one that is run was just read."""
+    module = sys.modules.get(path.stem)
+    started = getattr(sys.modules["__main__"], "__file__", None) == str(path)
+    if started or getattr(module, "__file__", None) != str(path) or sys.dont_write_bytecode:
+        return False
+    # Importing leaves bytecode with the time and size of its source: PEP 552.
+    with contextlib.suppress(OSError, TypeError):
+        imported, now = Path(module.__spec__.cached).read_bytes()[8:16], path.stat()
+        return imported != struct.pack("<2I", int(now.st_mtime) % 2**32, now.st_size % 2**32)
+    return False
 
 
 @contextlib.contextmanager

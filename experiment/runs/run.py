@@ -32,7 +32,7 @@ class Run:
     history: History = field(default_factory=History)
     metrics: dict | None = None  # after testing
     model: object = None  # after testing
-    told: set[str] = field(default_factory=set)  # by `say_once`, also for the runs of one call
+    told: set[str] = field(default_factory=set)  # the networks printed, by all runs of a call
 
     @property
     def custom_engine(self) -> bool:
@@ -52,12 +52,6 @@ class Run:
         """Print progress, unless --quiet."""
         if not self.args.quiet:
             print(line, flush=True)
-
-    def say_once(self, line: str) -> None:
-        """Print it unless a run of the same call has."""
-        if line not in self.told:
-            self.told.add(line)
-            self.say(line)
 
 
 def configuration(args: argparse.Namespace, dataset: Dataset, device: Device) -> dict:

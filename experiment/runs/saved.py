@@ -7,16 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.files import read_arrays, read_json
+from common.files import read_arrays
 from experiment.runs.folder import MARKER, read_config, read_metrics
 from experiment.runs.history import History, read_history
 
 NEEDED = (
     "script recipe dataset title synthetic fingerprint data_dir seed seeds combinations".split()
 )
-
-NETWORK, SCRIPT = "network.json", "script.py"
-LAYER = {"layer": "", "output": "", "parameters": 0, "multiply_adds": 0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,24 +55,6 @@ class SavedRun:
         """
         rows, epochs = read_history(self.folder).rows, self.metrics.get("epochs")
         return History(rows[:epochs] if isinstance(epochs, int) else rows)
-
-    @cached_property
-    def network(self) -> list[dict]:
-        """What each layer is, as `experiment/network.py` says; empty for runs of older versions.
-
-        Raises UserError where network.json is damaged.
-        """
-        path = self.trainings[0].folder / NETWORK
-        try:
-            return [LAYER | row for row in read_json(path)["layers"]] if path.exists() else []
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{path} is damaged: {error!r}") from error
-
-    @property
-    def script(self) -> Path | None:
-        """The copy of the script as it was, in the folder of the call; None where there is none."""
-        places = [self.folder, *self.folder.parents[:2]]  # of a sweep with seeds two levels up
-        return next((place / SCRIPT for place in places if (place / SCRIPT).is_file()), None)
 
     @cached_property
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,6 @@ import inspect
 import math
 import sys
 import textwrap
-from collections.abc import Sequence
 
 from common.files import write_atomically
 from common.tables import markdown_table
@@ -45,7 +44,7 @@ def keras_layers(model) -> list[dict]:
             rows += keras_layers(layer)
         elif type(layer).__name__ != "InputLayer":
             shape = getattr(getattr(layer, "output", None), "shape", (None,))[1:]
-            weights = [values.shape for values in layer.weights]
+            weights = tuple(values.shape for values in layer.weights)
             rows.append(layer_row(type(layer).__name__, layer_options(layer), shape, weights))
     return rows
 
@@ -70,12 +69,12 @@ def scratch_layers(network, run: Run) -> list[dict]:
     *hidden, last = zip(shapes[::2], shapes[1::2], strict=True)
     for weights, biases in hidden:
         options = {"units": biases[0], "activation": run.args.activation}
-        rows.append(layer_row("Dense", options, biases, [weights, biases]))
+        rows.append(layer_row("Dense", options, biases, (weights, biases)))
         rows.append(layer_row("Dropout", {"rate": run.args.dropout}, biases))
     return [*rows, layer_row("Dense", {"units": last[1][0]}, last[1], last)]
 
 
-def layer_row(kind: str, options: dict, shape: tuple, weights: Sequence[tuple] = ()) -> dict:
+def layer_row(kind: str, options: dict, shape: tuple, weights: tuple = ()) -> dict:
     """A layer's row of network.md: `Conv2D filters 32, kernel size 5`, `24x24x32`, 832, 460800."""
     words = {}
     for key, value in options.items():

@@ -1,9 +1,7 @@
 """What tells edited networks apart: the network in words, and the copy of the script."""
 
 import importlib
-import os
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +13,7 @@ from tiny import make_network, make_run, split_dataset
 import mnist_dense
 from experiment import network
 from experiment.network import keep_network, keras_layers, scratch_layers
-from experiment.runs.folder import edited_since_import, keep_script
+from experiment.runs.folder import imported_text, keep_script
 from experiment.runs.saved import read_run
 from experiment.train.fit import compile_options, fit
 from tools.comparison.versions import (
@@ -112,39 +110,68 @@ def test_a_copy_of_the_script_is_kept_once_for_all_runs_of_a_call(experiment, tm
         assert script_of(read_run(folder)) == copy
 
 
+SOURCE = b"EPOCHS = 2\n\n\ndef main():\n    return EPOCHS\n"
+
+
 @pytest.fixture
 def imported(tmp_path, monkeypatch):
     """A script that was imported, as in a notebook."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # of which a reload would make use
     path = tmp_path / "imported_script.py"
-    path.write_text("EPOCHS = 2\n")
+    path.write_bytes(SOURCE)
     importlib.invalidate_caches()
     importlib.import_module("imported_script")
     yield path
     del sys.modules["imported_script"]
 
 
-def edit(path, text):
-    path.write_text(text)
-    later = time.time() + 5
-    os.utime(path, (later, later))
+@pytest.fixture
+def kept(imported, tmp_path, capsys):
+    """Gives what a new run keeps of the script, and what it warns of."""
+
+    def kept():
+        folder = tmp_path / f"run-{len(list(tmp_path.glob('run-*')))}"
+        folder.mkdir()
+        keep_script(str(imported), folder)
+        copy, error = folder / "script.py", capsys.readouterr().err
+        assert error.count("\n") <= 1
+        return (
+            copy.read_bytes() if copy.exists() else None,
+            "imported_script.py was edited" in error,
+        )
+
+    return kept
 
 
-def test_a_script_edited_after_its_import_is_not_kept(imported, tmp_path, capsys):
-    """Until it is imported again, or run."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    assert not edited_since_import(imported)
-    edit(imported, "EPOCHS = 3\n")
-    assert edited_since_import(imported)
-    keep_script(str(imported), folder)
-    error = capsys.readouterr().err
-    assert "imported_script.py was edited after it was imported" in error and error.count("\n") == 1
-    assert not (folder / "script.py").exists()
+def test_the_script_that_is_kept_is_the_one_that_was_imported(imported, kept):
+    """Until it is imported again: also where nothing but a constant was edited."""
+    assert kept() == (SOURCE, False)
+    edited = SOURCE.replace(b"2", b"3")
+    imported.write_bytes(edited)
+    assert kept() == (SOURCE, True)
     assert importlib.reload(sys.modules["imported_script"]).EPOCHS == 3
-    keep_script(str(imported), folder)
-    assert (folder / "script.py").read_text() == "EPOCHS = 3\n" and not capsys.readouterr().err
+    assert kept() == (edited, False)
+    imported.write_bytes(b"def main(:")
+    assert kept() == (edited, True)
+    imported.write_bytes(edited)
+    assert kept() == (edited, False)
+
+
+@pytest.mark.parametrize("edited", [SOURCE + b"\n    # more\n    x = 1", b"def main(:"])
+def test_a_script_edited_between_import_and_run_is_not_kept(imported, kept, edited):
+    imported.write_bytes(edited.replace(b"return", b"x = 1\n    return"))
+    assert kept() == (None, True)
+    imported.write_bytes(SOURCE)
+    importlib.reload(sys.modules["imported_script"])
+    assert kept() == (SOURCE, False)
+
+
+def test_a_script_that_is_run_is_read_anew(imported, kept, monkeypatch):
+    assert kept() == (SOURCE, False)
+    imported.write_bytes(b"EPOCHS = 3")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(imported), raising=False)
+    assert kept() == (b"EPOCHS = 3", False) and imported_text(imported) == b"EPOCHS = 3"
 
 
 def test_a_resumed_run_keeps_the_script_of_its_start(tmp_path):
@@ -153,12 +180,6 @@ def test_a_resumed_run_keeps_the_script_of_its_start(tmp_path):
         script.write_text(text)
         keep_script(str(script), tmp_path)
     assert (tmp_path / "script.py").read_text() == "first"
-
-
-def test_a_script_that_is_run_is_read_anew(imported, monkeypatch):
-    edit(imported, "EPOCHS = 3\n")
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(imported), raising=False)
-    assert not edited_since_import(imported)
 
 
 # ---- Saved runs told apart ------------------------------------------------------------------

@@ -20,7 +20,6 @@ from experiment.options import NOT_COMPARED, SETTINGS
 from experiment.runs.folder import MARKER, NETWORK, SCRIPT, read_config
 from experiment.runs.saved import SavedRun, read_run
 
-TEMPLATES = Path(__file__).parent
 PLACE_OF_RUNS = "@RUNS@"
 REPORT = "report.html"
 # Near the start of the template; the second one is that of an earlier version.
@@ -71,9 +70,8 @@ def write_report(run: SavedRun) -> None:
     """Write `report.html`, all that is known of one run, into its folder and those of its seeds."""
     depth, metrics = len(Path(run.name).parts), run.trainings[0].metrics
     row = row_of(run.folder, run.folder.parents[depth - 1], ended=run.folder)
-    row |= {"name": run.name, "script": run.config["script"], "home": "../" * depth}
+    row |= {"home": "../" * depth, "script_copy": (run.folder / SCRIPT).exists()}
     row |= {key: metrics.get(key) for key in ("per_class", "confusion_matrix")}
-    row["script_copy"] = (run.folder / SCRIPT).exists()
     row["members"] = {one.folder.name: one.metrics["test_accuracy"] for one in run.members}
     write_page(run.folder / REPORT, REPORT, row)
     for member in run.members:
@@ -85,8 +83,8 @@ def write_page(path: Path, template: str, content: dict) -> None:
     content["settings"] = [name.replace("_", " ") for name in SETTINGS]
     # A "<" could end the page's script element; JSON in ASCII has room for any name of a file.
     text = json.dumps(content).replace("<", "\\u003c")
-    page = (TEMPLATES / template).read_text(encoding="utf-8").replace(PLACE_OF_RUNS, text)
-    write_atomically(path, page.encode())
+    page = Path(__file__).with_name(template).read_text(encoding="utf-8")
+    write_atomically(path, page.replace(PLACE_OF_RUNS, text).encode())
 
 
 def places(folder: Path) -> list[Path]:

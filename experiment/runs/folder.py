@@ -5,8 +5,8 @@ says so.
 """
 
 import contextlib
+import inspect
 import itertools
-import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +15,7 @@ from common.errors import UserError
 from common.files import read_json, write_atomically
 
 MARKER, NETWORK, SCRIPT = "UNFINISHED", "network.md", "script.py"
+_imported = {}  # of each script its module's specification, new with each import, and its text
 OLD_NAMES = {"rendered": "synthetic", "repeats_exactly": "deterministic"}
 
 
@@ -89,29 +90,32 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def keep_script(script: str, folder: Path) -> None:
-    """Copy the script into a new run's folder; warn where a notebook runs an earlier text of it."""
+    """Copy the script into a new run's folder, as it was imported; warn if it was edited since."""
     path, copy = Path(script), folder / SCRIPT
-    if edited_since_import(path):
-        print(
-            f"warning: {path.name} was edited after it was imported, and what was imported runs: "
-            "restart the kernel, or use %run. No copy of the script is kept",
-            file=sys.stderr,
-        )
-    elif not copy.exists():  # a resumed run keeps that of its start
-        write_atomically(copy, path.read_bytes())
+    text = imported_text(path)
+    if text != path.read_bytes():
+        problem = "was edited after it was imported, and runs as it was: reload it, or use %run"
+        print(f"warning: {path.name} {problem}", file=sys.stderr)
+    if text is not None and not copy.exists():  # a resumed run keeps that of its start
+        write_atomically(copy, text)
 
 
-def edited_since_import(path: Path) -> bool:
-    """Whether a script was edited since it was imported; one that is run was just read."""
-    module = sys.modules.get(path.stem)
+def imported_text(path: Path) -> bytes | None:
+    """The text of a script as it was imported; None where it was edited before its first run."""
+    text, module = path.read_bytes(), sys.modules.get(path.stem)
     started = getattr(sys.modules["__main__"], "__file__", None) == str(path)
-    if started or getattr(module, "__file__", None) != str(path) or sys.dont_write_bytecode:
-        return False
-    # Importing leaves bytecode with the time and size of its source: PEP 552.
-    with contextlib.suppress(OSError, TypeError):
-        imported, now = Path(module.__spec__.cached).read_bytes()[8:16], path.stat()
-        return imported != struct.pack("<2I", int(now.st_mtime) % 2**32, now.st_size % 2**32)
-    return False
+    if started or getattr(module, "__file__", None) != str(path):
+        return text  # it was read just now
+    spec, known = _imported.get(path, (None, None))
+    if spec is not module.__spec__:  # imported for the first time, or again
+        known = None
+        functions = [value for value in vars(module).values() if inspect.isfunction(value)]
+        own = [each.__code__ for each in functions if each.__module__ == module.__name__]
+        with contextlib.suppress(SyntaxError):
+            if all(code in compile(text, path, "exec").co_consts for code in own):
+                known = text
+        _imported[path] = module.__spec__, known
+    return known
 
 
 @contextlib.contextmanager

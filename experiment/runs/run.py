@@ -32,7 +32,7 @@ class Run:
     history: History = field(default_factory=History)
     metrics: dict | None = None  # after testing
     model: object = None  # after testing
-    told: set[str] = field(default_factory=set)  # the networks printed, by all runs of a call
+    told: set[str] = field(default_factory=set, repr=False)  # networks printed in this call
 
     @property
     def custom_engine(self) -> bool:

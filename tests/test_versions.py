@@ -136,10 +136,8 @@ def kept(imported, tmp_path, capsys):
         keep_script(str(imported), folder)
         copy, error = folder / "script.py", capsys.readouterr().err
         assert error.count("\n") <= 1
-        return (
-            copy.read_bytes() if copy.exists() else None,
-            "imported_script.py was edited" in error,
-        )
+        text = copy.read_bytes() if copy.exists() else None
+        return text, "imported_script.py was edited" in error
 
     return kept
 

@@ -200,6 +200,12 @@ def test_numbers_that_are_none_become_null(tmp_path):
     assert (content(tmp_path)["odd"]["loss"], content(tmp_path)["odd"]["seconds"]) == (None, None)
 
 
+def test_numbers_that_are_none_in_a_damaged_file_break_nothing(tmp_path):
+    save_run(tmp_path / "mnist_dense" / "odd", dropout=float("nan"), command_line=[3])
+    refresh(tmp_path)
+    assert content(tmp_path)["odd"]["options"]["dropout"] == "NaN"
+
+
 def test_real_runs_refresh_the_page(tiny_data, tmp_path):
     """One run, and a sweep with seeds: whole, and not marked as unfinished."""
     options = [*QUICK, "--results-dir", str(tmp_path)]

@@ -23,7 +23,9 @@ from experiment.runs.folder import MARKER
 from experiment.train.recorder import Recorder
 from tools.rerun import differing_columns
 
-OF_EVERY_RUN = {".lock", "config.json", "history.csv", "metrics.json", "test_predictions.npz"}
+OF_EVERY_CALL = {".lock", "config.json", "script.py"}
+OF_EVERY_RUN = {"history.csv", "metrics.json", "network.md", "report.html", "test_predictions.npz"}
+OF_EVERY_RUN |= OF_EVERY_CALL
 FIGURES = {"curves.png", "confusion_matrix.png", "calibration.png", "mistakes.png", "filters.png"}
 OF_AUGMENTATION = {"augmentation.npz", "augmentation.png"}
 OF_CONVOLUTIONS = {"feature_maps.png", "attention.png"}
@@ -128,9 +130,11 @@ def test_a_changed_recipe_and_a_layer_more_change_the_default_run(
     assert metrics["test_accuracy"] == pytest.approx(right)
 
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines[:3]] == ["data", "device", "recipe"]
-    assert lines[3].startswith("epoch 1/1") and len(lines) == 7
-    assert f"test accuracy {right:.2%}" in lines[4] and "(synthetic)" in lines[4]
+    assert [line.split(":")[0] for line in lines[:4]] == ["data", "device", "recipe", "network"]
+    assert f"network: {metrics['parameters']:,} parameters" in lines[3]
+    assert "Dense 7 > Dense 10" in " ".join(map(str.strip, lines[4:-4]))
+    assert lines[-4].startswith("epoch 1/1") and len(lines) <= 12
+    assert f"test accuracy {right:.2%}" in lines[-3] and "(synthetic)" in lines[-3]
     assert lines[-1] == f"results in {run.folder}"
 
 
@@ -168,8 +172,8 @@ def test_repeats_give_a_run_for_each_seed_and_their_mean(run_main, tmp_path, cap
     options = (*NUMPY, "--figures", "curves", "--repeats", 2, "--seed", 5, "--name", "twice")
     runs = run_main("mnist_dense", *options)
     folder = tmp_path / "mnist_dense" / "twice-synthetic"
-    own = {".lock", "config.json", "metrics.json", "curves.png"}
-    assert names_in(folder) == own | {"seed-5", "seed-6"}
+    own = {"metrics.json", "report.html", "curves.png"}
+    assert names_in(folder) == OF_EVERY_CALL | own | {"seed-5", "seed-6"}
     assert [run.folder for run in runs] == [folder / "seed-5", folder / "seed-6"]
     each = [json_in(run.folder)["test_accuracy"] for run in runs]
     overview = json_in(folder)
@@ -189,10 +193,10 @@ def test_a_sweep_leaves_a_run_for_each_combination_and_a_table(run_main, tmp_pat
         for activation in ("relu", "tanh")
         for size in (50, 100)
     ]
-    assert names_in(folder) == {".lock", "config.json", "sweep.md", *members}
+    assert names_in(folder) == OF_EVERY_CALL | {"sweep.md", *members}
     assert [run.folder for run in runs] == [folder / member for member in members]
     for run in runs:
-        assert names_in(run.folder) >= OF_EVERY_RUN - {".lock"} | {"model.npz"}
+        assert names_in(run.folder) >= OF_EVERY_RUN - {".lock", "script.py"} | {"model.npz"}
         config = json_in(run.folder, "config")
         name = f"activation-{config['activation']}_batch-size-{config['batch_size']}"
         assert name == run.folder.name

@@ -81,8 +81,8 @@ def write_report(run: SavedRun) -> None:
 def write_page(path: Path, template: str, content: dict) -> None:
     """Write a template with the content put into it."""
     content["settings"] = [name.replace("_", " ") for name in SETTINGS]
-    # A "<" could end the page's script element; JSON in ASCII has room for any name of a file.
-    text = json.dumps(content).replace("<", "\\u003c")
+    # NaN is no JSON; a "<" could end the script element; ASCII has room for any name of a file.
+    text = json.dumps(json.loads(json.dumps(content), parse_constant=str)).replace("<", "\\u003c")
     page = Path(__file__).with_name(template).read_text(encoding="utf-8")
     write_atomically(path, page.replace(PLACE_OF_RUNS, text).encode())
 

@@ -377,12 +377,11 @@ def test_a_sweep_in_keras_has_all_figures_of_each_run(run_main, tmp_path):
     options = ("--network", "pooled", "two_convolutions", "--filters", 4, "--no-rescale")
     runs = run_main("mnist_cnn", *options, "--epochs", 1, "--seed", 1, 2)
     folder = only_run(tmp_path, "mnist_cnn")
-    assert names_in(folder) == {
-        *(".lock", "config.json", "sweep.md", "sweep.png"),
-        *("network-pooled", "network-two_convolutions"),
-    }
+    members = {"network-pooled", "network-two_convolutions"}
+    assert names_in(folder) == OF_EVERY_CALL | {"sweep.md", "sweep.png"} | members
     for run in runs:
-        assert names_in(run.folder) == (FILES | OF_CONVOLUTIONS) - {".lock"}
+        assert names_in(run.folder) == (FILES | OF_CONVOLUTIONS) - {".lock", "script.py"}
+        assert '"sweep"' in (run.folder / "report.html").read_text(encoding="utf-8")
         assert run.metrics["parameters"] > 1000
 
 
@@ -418,8 +417,8 @@ def test_a_script_leaves_a_whole_folder_wherever_it_is_started(script, tmp_path)
     # Without a screen, --show costs one line, and nothing else is on stderr.
     assert answer.stderr.count("\n") == 1 and "no screen" in answer.stderr
     lines = answer.stdout.splitlines()
-    assert [line.split(":")[0] for line in lines[:3]] == ["data", "device", "recipe"]
-    assert lines[3].startswith("epoch 1/1")
+    assert [line.split(":")[0] for line in lines[:4]] == ["data", "device", "recipe", "network"]
+    assert lines[-4].startswith("epoch 1/1")
     assert lines[-1] == f"results in {folder}"
     assert folder.name.endswith("-synthetic") and "(synthetic)" in lines[-3]
 
@@ -503,7 +502,7 @@ def test_a_full_disk_is_one_error_and_what_was_written_stays_whole(tmp_path):
     assert answer.returncode == 1 and error.startswith("error: ") and "model.keras" in error
     folder = only_run(tmp_path, "mnist_dense")
     assert json_in(folder)["test_accuracy"] > 0.5
-    assert names_in(folder) == OF_EVERY_RUN | {MARKER}
+    assert names_in(folder) == OF_EVERY_RUN - {"report.html"} | {MARKER}
 
 
 @pytest.mark.slow

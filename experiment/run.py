@@ -26,6 +26,7 @@ from experiment.runs.checkpoints import load_checkpoint
 from experiment.runs.folder import (
     MARKER,
     create_folder,
+    keep_script,
     lock,
     mark_finished,
     mark_unfinished,
@@ -78,6 +79,7 @@ def open_experiment(
         folder = args.resume or create_folder(folder, name, numbered=args.name is None)
         stack.enter_context(lock(folder))
         runs = Runs(args, data, device, folder)
+        keep_script(script, folder)
         stack.enter_context(runs.marked())
         yield runs
         if not device.process:
@@ -91,6 +93,7 @@ class Runs:
         """Begin or resume in `folder`. Raises UserError where there is nothing left to train."""
         self.args, self.dataset, self.device, self.folder = args, dataset, device, folder
         self.groups: list[Group] = []
+        self.told: set[str] = set()
         self.overview = self._begin(folder, args)
         if self.overview.metrics:
             raise UserError(f"{folder} is finished: train it further with more --epochs")
@@ -162,7 +165,7 @@ class Runs:
             device = NUMPY_DEVICE
         elif engine == "tensorflow":  # also where Keras computes in bfloat16
             device = replace(device, precision="float32", count=1)
-        run = Run(folder, args, self.dataset, device)
+        run = Run(folder, args, self.dataset, device, told=self.told)
         resumed = (folder / "config.json").exists()
         if resumed and (metrics := metrics_of_finished(folder, args.epochs)):
             run.history, run.metrics = read_history(folder), metrics

@@ -25,7 +25,9 @@ from experiment.runs.folder import MARKER
 from experiment.train.recorder import Recorder
 from tools.rerun import differing_columns
 
-OF_EVERY_RUN = {".lock", "config.json", "history.csv", "metrics.json", "test_predictions.npz"}
+OF_EVERY_CALL = {".lock", "config.json", "script.py"}
+OF_EVERY_RUN = {"history.csv", "metrics.json", "network.md", "report.html", "test_predictions.npz"}
+OF_EVERY_RUN |= OF_EVERY_CALL
 FIGURES = {"curves.png", "confusion_matrix.png", "calibration.png", "mistakes.png", "filters.png"}
 OF_AUGMENTATION = {"augmentation.npz", "augmentation.png"}
 OF_CONVOLUTIONS = {"feature_maps.png", "attention.png"}
@@ -130,9 +132,11 @@ def test_a_changed_recipe_and_a_layer_more_change_the_default_run(
     assert metrics["test_accuracy"] == pytest.approx(right)
 
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines[:3]] == ["data", "device", "recipe"]
-    assert lines[3].startswith("epoch 1/1") and len(lines) == 7
-    assert f"test accuracy {right:.2%}" in lines[4] and "(synthetic)" in lines[4]
+    assert [line.split(":")[0] for line in lines[:4]] == ["data", "device", "recipe", "network"]
+    assert f"network: {metrics['parameters']:,} parameters" in lines[3]
+    assert "Dense 7 > Dense 10" in " ".join(map(str.strip, lines[4:-4]))
+    assert lines[-4].startswith("epoch 1/1") and len(lines) <= 12
+    assert f"test accuracy {right:.2%}" in lines[-3] and "(synthetic)" in lines[-3]
     assert lines[-1] == f"results in {run.folder}"
 
 
@@ -197,8 +201,8 @@ def test_repeats_give_a_run_for_each_seed_and_their_mean(run_main, tmp_path, cap
     options = (*NUMPY, "--figures", "curves", "--repeats", 2, "--seed", 5, "--name", "twice")
     runs = run_main("mnist_dense", *options)
     folder = tmp_path / "mnist_dense" / "twice-synthetic"
-    own = {".lock", "config.json", "metrics.json", "curves.png"}
-    assert names_in(folder) == own | {"seed-5", "seed-6"}
+    own = {"metrics.json", "report.html", "curves.png"}
+    assert names_in(folder) == OF_EVERY_CALL | own | {"seed-5", "seed-6"}
     assert [run.folder for run in runs] == [folder / "seed-5", folder / "seed-6"]
     each = [json_in(run.folder)["test_accuracy"] for run in runs]
     overview = json_in(folder)
@@ -218,10 +222,10 @@ def test_a_sweep_leaves_a_run_for_each_combination_and_a_table(run_main, tmp_pat
         for activation in ("relu", "tanh")
         for size in (50, 100)
     ]
-    assert names_in(folder) == {".lock", "config.json", "sweep.md", *members}
+    assert names_in(folder) == OF_EVERY_CALL | {"sweep.md", *members}
     assert [run.folder for run in runs] == [folder / member for member in members]
     for run in runs:
-        assert names_in(run.folder) >= OF_EVERY_RUN - {".lock"} | {"model.npz"}
+        assert names_in(run.folder) >= OF_EVERY_RUN - {".lock", "script.py"} | {"model.npz"}
         config = json_in(run.folder, "config")
         name = f"activation-{config['activation']}_batch-size-{config['batch_size']}"
         assert name == run.folder.name
@@ -402,12 +406,11 @@ def test_a_sweep_in_keras_has_all_figures_of_each_run(run_main, tmp_path):
     options = ("--network", "pooled", "two_convolutions", "--filters", 4, "--no-rescale")
     runs = run_main("mnist_cnn", *options, "--epochs", 1, "--seed", 1, 2)
     folder = only_run(tmp_path, "mnist_cnn")
-    assert names_in(folder) == {
-        *(".lock", "config.json", "sweep.md", "sweep.png"),
-        *("network-pooled", "network-two_convolutions"),
-    }
+    members = {"network-pooled", "network-two_convolutions"}
+    assert names_in(folder) == OF_EVERY_CALL | {"sweep.md", "sweep.png"} | members
     for run in runs:
-        assert names_in(run.folder) == (FILES | OF_CONVOLUTIONS) - {".lock"}
+        assert names_in(run.folder) == (FILES | OF_CONVOLUTIONS) - {".lock", "script.py"}
+        assert '"sweep"' in (run.folder / "report.html").read_text(encoding="utf-8")
         assert run.metrics["parameters"] > 1000
 
 
@@ -443,8 +446,8 @@ def test_a_script_leaves_a_whole_folder_wherever_it_is_started(script, tmp_path)
     # Without a screen, --show costs one line, and nothing else is on stderr.
     assert answer.stderr.count("\n") == 1 and "no screen" in answer.stderr
     lines = answer.stdout.splitlines()
-    assert [line.split(":")[0] for line in lines[:3]] == ["data", "device", "recipe"]
-    assert lines[3].startswith("epoch 1/1")
+    assert [line.split(":")[0] for line in lines[:4]] == ["data", "device", "recipe", "network"]
+    assert lines[-4].startswith("epoch 1/1")
     assert lines[-1] == f"results in {folder}"
     assert folder.name.endswith("-synthetic") and "(synthetic)" in lines[-3]
 
@@ -563,7 +566,7 @@ def test_a_full_disk_is_one_error_and_what_was_written_stays_whole(tmp_path):
     assert answer.returncode == 1 and error.startswith("error: ") and "model.keras" in error
     folder = only_run(tmp_path, "mnist_dense")
     assert json_in(folder)["test_accuracy"] > 0.5
-    assert names_in(folder) == OF_EVERY_RUN | {MARKER}
+    assert names_in(folder) == OF_EVERY_RUN - {"report.html"} | {MARKER}
 
 
 @pytest.mark.slow

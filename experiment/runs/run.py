@@ -32,12 +32,11 @@ class Run:
     history: History = field(default_factory=History)  # `history.column("loss")` and others
     metrics: dict | None = None  # what metrics.json says; None before testing
     model: object = None  # the trained network; None before testing
+    told: set[str] = field(default_factory=set, repr=False)  # networks printed in this call
 
     def __repr__(self) -> str:
-        accuracy = (
-            f"test accuracy {self.metrics['test_accuracy']:.2%}" if self.metrics else "no test"
-        )
-        return f"<Run of {self.args.script}: {accuracy}, in {self.folder}>"
+        tested = f"test accuracy {self.metrics['test_accuracy']:.2%}" if self.metrics else "no test"
+        return f"<Run of {self.args.script}: {tested}, in {self.folder}>"
 
     @property
     def custom_engine(self) -> bool:

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 
 from common.data.dataset import Dataset
 from common.errors import UserError
+from experiment.network import keep_network
 from experiment.runs.run import Run
 from experiment.train.batches import Batches, schedule_of
 from experiment.train.recorder import Recorder, advice_on_memory, stop_requests
@@ -59,6 +60,7 @@ def fit(model, data: Dataset, run: Run) -> None:
     loss is no longer finite, the model gets back the weights of the epoch before; when memory runs
     out, it keeps those it has. `run.history.failure` says why.
     """
+    keep_network(model, run)
     fit_any = fit_from_scratch
     if not run.custom_engine:
         from experiment.train.keras_loop import fit as fit_any

@@ -192,3 +192,11 @@ def test_a_sweep_of_almost_nothing_can_be_drawn(each, tmp_path):
     figure = curves.sweep([("a", [each], [0.5]), ("b", [each], [0.5])], "units", "sweep")
     figure.savefig(tmp_path / "sweep.png")
     assert [text.get_text() for text in figure.axes[0].texts] == ["no validation images"]
+
+
+def test_a_sweep_of_one_epoch_shows_training_too_on_an_axis_from_0():
+    groups = [(name, [history([0.5], loss=[0.9])], [0.5]) for name in "ab"]
+    accuracy_axes, loss_axes, _ = curves.sweep(groups, "units", "sweep").axes
+    assert {line.get_marker() for line in loss_axes.lines} == {"o", "s", "x"}
+    for axes in (accuracy_axes, loss_axes):
+        assert axes.get_xlim()[0] == 0 and {0, 1} <= set(axes.get_xticks())

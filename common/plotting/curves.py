@@ -117,13 +117,15 @@ def sweep(
         marker = style.MARKERS[place % 7] if len(histories[0]["epoch"]) <= 30 else ""
         draw_mean(accuracy_axes, histories, "validation_accuracy", marker=marker, **look)
         draw_mean(loss_axes, histories, "validation_loss", marker=marker, **look)
-        draw_mean(loss_axes, histories, "loss", ls="--", **look)
+        draw_mean(loss_axes, histories, "loss", ls="--", marker=marker and "x", **look)
         test_axes.plot(accuracies, [place] * len(accuracies), "o", color=colour, ms=5, alpha=0.7)
         if len(accuracies) > 1:
             bar = {"color": colour, "fmt": "|", "ms": 18, "capsize": 5, "lw": 2}
             test_axes.errorbar(np.mean(accuracies), place, xerr=np.std(accuracies, ddof=1), **bar)
-    accuracy_axes.set(xlabel="epoch", ylabel="validation accuracy")
-    loss_axes.set(xlabel="epoch", ylabel="loss: validation solid, training dashed")
+    accuracy_axes.set(xlabel="epoch", ylabel="validation accuracy", xlim=(0, None))
+    loss_axes.set(
+        xlabel="epoch", ylabel="loss: validation solid, training dashed (x)", xlim=(0, None)
+    )
     for axes, quantity in ((accuracy_axes, "accuracy"), (loss_axes, "loss")):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         style.set_quantity(axes, quantity)

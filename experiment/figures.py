@@ -32,7 +32,8 @@ def draw_run(run: SavedRun, which: str = "all", model=None, dataset: Dataset | N
     names = list(run.metrics.get("per_class", ()))
     counts = np.array(run.metrics.get("confusion_matrix", ()))
     draw(folder, "confusion_matrix", lambda: predictions.confusion_matrix(counts, names, title))
-    draw(folder, "calibration", lambda: calibration(run, title))
+    smoothing = run.config.get("label_smoothing", 0)
+    draw(folder, "calibration", lambda: predictions.calibration(*predicted(run), title, smoothing))
     if (file := folder / AUGMENTATION).exists():
         draw(folder, "augmentation", lambda: network.augmentation(read_arrays(file), names, title))
     if model is None or dataset is None:
@@ -88,11 +89,6 @@ def predicted(run: SavedRun) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities, float (n, classes), and labels, (n,), of the test images."""
     logits, labels = run.predictions
     return predictions.softmax(logits), labels
-
-
-def calibration(run: SavedRun, title: str) -> Figure:
-    """Accuracy by confidence, which label smoothing lowers."""
-    return predictions.calibration(*predicted(run), title, run.config.get("label_smoothing", 0))
 
 
 def training_curves(run: SavedRun, title: str) -> Figure:

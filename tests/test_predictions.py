@@ -92,7 +92,7 @@ def test_calibration_shows_every_bin_and_its_images():
     assert "calibration error 11.00%" in figure.get_supxlabel()
 
 
-@pytest.mark.parametrize(("smoothing", "words"), [(0, "than it says."), (0.1, "to say 91 %.")])
+@pytest.mark.parametrize(("smoothing", "words"), [(0, "than it says."), (0.1, "aims at 91 %.")])
 def test_calibration_explains_what_label_smoothing_does(smoothing, words):
     figure = calibration(np.eye(10), np.arange(10), "title", smoothing)
     assert " ".join(figure.get_supxlabel().split()).endswith(words)

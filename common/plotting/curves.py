@@ -122,11 +122,10 @@ def sweep(
         if len(accuracies) > 1:
             bar = {"color": colour, "fmt": "|", "ms": 18, "capsize": 5, "lw": 2}
             test_axes.errorbar(np.mean(accuracies), place, xerr=np.std(accuracies, ddof=1), **bar)
-    accuracy_axes.set(xlabel="epoch", ylabel="validation accuracy", xlim=(0, None))
-    loss_axes.set(
-        xlabel="epoch", ylabel="loss: validation solid, training dashed (x)", xlim=(0, None)
-    )
+    accuracy_axes.set(xlabel="epoch", ylabel="validation accuracy")
+    loss_axes.set(xlabel="epoch", ylabel="loss: validation solid, training dashed (x)")
     for axes, quantity in ((accuracy_axes, "accuracy"), (loss_axes, "loss")):
+        axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         style.set_quantity(axes, quantity)
     test_axes.set(xlabel="test accuracy", ylabel=options, ylim=(len(groups) - 0.5, -0.5))

@@ -81,9 +81,7 @@ def calibration(
     )
     if label_smoothing:
         target = 1 - label_smoothing * (1 - 1 / probabilities.shape[1])
-        caption += (
-            f": label smoothing of {label_smoothing:g} teaches it to say {style.percent(target)}"
-        )
+        caption += f": label smoothing of {label_smoothing:g} aims at {style.percent(target)}"
     figure = style.titled(title, f"{caption}.", 7)
     axes, count_axes = figure.subplots(2, 1, sharex=True, height_ratios=(5, 2))
     left, bar = np.arange(bins) / bins, {"width": 1 / bins, "align": "edge"}

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import DEVICE, QUICK, dataset, finish, only_run, options, row
+from tiny import make_run
 
 import mnist_dense
 from common.errors import UserError
@@ -292,3 +293,20 @@ def test_old_names_in_a_config_are_translated(tmp_path):
     assert read_config(tmp_path) == wanted
     (tmp_path / "config.json").write_text(json.dumps(old | {"augment": True}))
     assert read_config(tmp_path) == wanted | {"augmenter": "numpy"}
+
+
+@pytest.mark.parametrize("images", [50, "all", 8])
+def test_a_recipe_for_more_images_than_are_synthetic_takes_them_all(tmp_path, capsys, images):
+    run = make_run(tmp_path, images=images, validation=0.2, quiet=False)
+    run.dataset = dataset(20, synthetic=True)
+    data = run.split()
+    assert len(data.train_labels) + len(data.validation_labels) == (8 if images == 8 else 20)
+    said = "images: all 20 synthetic ones, because there are no 50\n"
+    assert capsys.readouterr().out == (said if images == 50 else "")
+
+
+def test_too_many_real_images_are_an_error(tmp_path):
+    run = make_run(tmp_path, images=50)
+    run.dataset = dataset(20)
+    with pytest.raises(UserError, match="--images 50 is more than the 20 there are"):
+        run.split()

@@ -49,8 +49,15 @@ class Run:
         return choose_augmentation(vars(self.args))
 
     def split(self) -> Dataset:
-        """The dataset with its training images split by the run's seed; see `Dataset.split`."""
-        return self.dataset.split(self.args.validation, self.args.seed, self.args.images)
+        """The dataset with its training images split by the run's seed; see `Dataset.split`.
+
+        Of synthetic images there may be fewer than a recipe for the real ones asks for.
+        """
+        images, total = self.args.images, len(self.dataset.train_labels)
+        if self.dataset.synthetic and images != "all" and images > total:
+            self.say(f"images: all {total:,} synthetic ones, because there are no {images:,}")
+            images = "all"
+        return self.dataset.split(self.args.validation, self.args.seed, images)
 
     def say(self, line: str) -> None:
         """Print progress, unless --quiet."""

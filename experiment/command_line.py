@@ -2,7 +2,9 @@
 
 import argparse
 import itertools
+import os
 import re
+import shlex
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,6 +28,11 @@ class OneLineParser(argparse.ArgumentParser):
 
     def exit(self, status: int = 0, message: str | None = None) -> None:
         leave(message or "", status)
+
+
+def as_words(argv: str | Sequence[str]) -> Sequence[str]:
+    """A command line as a list, where it is typed as one string."""
+    return shlex.split(argv, posix=os.name != "nt") if isinstance(argv, str) else argv
 
 
 def parse(

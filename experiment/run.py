@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import sys
 import tempfile
 from argparse import Namespace
@@ -17,7 +16,7 @@ from common.errors import Interrupted, UserError, one_line_errors
 from common.files import read_json, write_json
 from experiment.backend.device import NUMPY_DEVICE, Device, prepare, set_seed
 from experiment.backend.processes import check_alike
-from experiment.command_line import parse
+from experiment.command_line import as_words, parse
 from experiment.gallery.page import refresh_after
 from experiment.options import OPTIONS, SETTINGS
 from experiment.report import show
@@ -58,8 +57,7 @@ def open_experiment(
     `results/<script>/<name>`, or continues in the one that is resumed, and prints the result at
     the end. A UserError is printed as one line, and sets the exit status.
     """
-    argv = shlex.split(argv, posix=os.name != "nt") if isinstance(argv, str) else argv
-    args = parse(script, description, recipes, options, argv)
+    args = parse(script, description, recipes, options, as_words(argv))
     with one_line_errors(args.debug), contextlib.ExitStack() as stack:
         args = resumed_options(args) if args.resume else args
         folder = args.results_dir / args.script

@@ -161,13 +161,14 @@ def test_a_softmax_at_the_end_is_left_out(build):
     assert re.match(r"note: the (softmax|sigmoid) at the network's end is left out", line)
 
 
-def test_what_ends_in_logits_is_left_as_it_is():
+@pytest.mark.parametrize(("activation", "warns"), [(None, 0), ("log_softmax", 0), ("relu", 1)])
+def test_what_does_not_end_in_probabilities_is_left_as_it_is(activation, warns, capsys):
     run = SimpleNamespace(custom_engine=False, say=None)
-    for end in (layers.Dense(10), layers.Dense(10, activation="log_softmax")):
-        model = sequential(end)
-        wanted = model(IMAGES).numpy()
-        assert with_logits(model, run) is model
-        assert (model(IMAGES).numpy() == wanted).all()
+    model = sequential(layers.Dense(10, activation=activation))
+    wanted = model(IMAGES).numpy()
+    assert with_logits(model, run) is model
+    assert (model(IMAGES).numpy() == wanted).all()
+    assert capsys.readouterr().err.count("relu at the network's end limits the logits") == warns
 
 
 def two(inputs, outputs):

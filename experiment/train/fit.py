@@ -1,5 +1,6 @@
 """What the scripts call for a network of any engine: `with_logits`, `compile_options`, `fit`."""
 
+import sys
 from contextlib import nullcontext
 
 from common.data.dataset import Dataset
@@ -13,7 +14,8 @@ from experiment.train.recorder import Recorder, advice_on_memory, stop_requests
 def with_logits(model, run: Run):
     """The network, with logits (n, 10) at its end: a softmax or sigmoid there is left out.
 
-    Raises UserError for one of Keras that does not take (n, 28, 28) or does not give (n, 10).
+    Another activation there is a warning. Raises UserError for one of Keras that does not take
+    (n, 28, 28) or does not give (n, 10).
     """
     if run.custom_engine:
         return model
@@ -30,6 +32,8 @@ def with_logits(model, run: Run):
     function = getattr(last, "activation", last)  # of Dense or Activation; or a Softmax itself
     name = getattr(function, "__name__", type(function).__name__).lower().partition("_")[0]
     if name not in ("softmax", "sigmoid"):
+        if function is not last and name not in ("linear", "log"):  # log_softmax gives logits
+            print(f"warning: {name} at the network's end limits the logits", file=sys.stderr)
         return model
     run.say(f"note: the {name} at the network's end is left out: loss and tests take logits")
     if function is not last:

@@ -33,6 +33,10 @@ NETWORKS = {
     "10 Gbit/s Ethernet": (10e9 / 8, 50e-6),
     "100 Gbit/s InfiniBand": (100e9 / 8, 5e-6),
 }
+MODEL_NOTE = (
+    "Dots: measured. Dashed lines: computed from the two dots, the size of the weights and the "
+    "speed of a network; on more than two processes nothing was measured."
+)
 
 
 def main() -> None:
@@ -112,17 +116,21 @@ def rows(measured: dict[str, dict]) -> Iterator[dict[str, str]]:
 
 
 def draw(measured: dict[str, dict]):
-    """The speed-up over the number of processes: measured, and as networks allow it."""
-    figure, panels, colours = empty_figure(12, 4, len(measured))
+    """The speed-up over the number of processes: measured up to two, beyond them a model's."""
+    figure, panels, colours = empty_figure(12, 4.3, len(measured))
+    figure.supxlabel(MODEL_NOTE, fontsize=9, style="italic")
     counts = [1, 2, 4, 8, 16]
     for axes, (case, turns) in zip(panels, measured.items(), strict=True):
         one, two, weights = map(median, zip(*turns.values(), strict=True))
         axes.plot(counts, counts, ":", color="#999999", label="as many times as fast")
         for colour, network in zip(colours, NETWORKS, strict=False):
             gains = [speed_up(one, two, weights, n, network) for n in counts]
-            axes.plot(counts, gains, "-", color=colour, label=f"model: {network}")
+            axes.plot(counts, gains, "--", color=colour, label=f"model: {network}")
         axes.plot([1, 2], [1, one / two], "ko", label="measured: loopback")
+        axes.axvspan(2, counts[-1] * 1.2, color="0.94", zorder=0)
+        axes.text(5.7, 0.3, "model, nothing measured", ha="center", fontsize=9, color="0.3")
         axes.set_xscale("log", base=2)
+        axes.set_xlim(0.85, counts[-1] * 1.2)
         axes.set_yscale("log", base=2)
         axes.set_xticks(counts, map(str, counts))
         axes.set_yticks([0.5, *counts], ["0.5", *map(str, counts)])

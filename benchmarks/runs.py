@@ -166,8 +166,8 @@ def epoch_seconds(run: SavedRun) -> float:
     return median(run.history.column("seconds")[1:])
 
 
-def call_main(main: Callable[[Sequence[str]], list], options: str) -> list:
-    """The runs that a script's `main` gives in this process, on the real data."""
+def call_main(main: Callable, options: str):
+    """The run or runs that a script's `main` gives in this process, on the real data."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         return main([*options.split(), "--data", "real", "--quiet", "--results-dir", folder])
 

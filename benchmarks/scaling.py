@@ -87,7 +87,7 @@ def tiled_epoch(times: int) -> tuple[float, int]:
         return replace(dataset, train_images=images, train_labels=labels)
 
     experiment.run.load = load_tiled
-    (run,) = runs.call_main(mnist_cnn.main, "--epochs 2 --validation 0 --figures none")
+    run = runs.call_main(mnist_cnn.main, "--epochs 2 --validation 0 --figures none")
     return run.history.rows[-1]["seconds"], peak_memory()
 
 

@@ -52,7 +52,7 @@ def ours(seed: int) -> list[tuple[float, float]]:
 
 def train_fast(seed: int) -> float:
     """The test accuracy of `mnist_cnn.py --recipe fast`, run in this process."""
-    (run,) = runs.call_main(mnist_cnn.main, f"--recipe fast --seed {seed} --figures none")
+    run = runs.call_main(mnist_cnn.main, f"--recipe fast --seed {seed} --figures none")
     return run.metrics["test_accuracy"]
 
 

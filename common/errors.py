@@ -1,9 +1,11 @@
 """Errors for people: one clear line and an exit status, without a traceback."""
 
+import builtins
 import contextlib
 import difflib
 import sys
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -32,15 +34,23 @@ def one_line_errors(debug: bool = False) -> Iterator[None]:
     try:
         yield
     except Interrupted as stop:
-        sys.exit(stop.status)
+        leave("", stop.status)
     except KeyboardInterrupt:
-        print("stopped at once; unsaved work is lost", file=sys.stderr)
-        sys.exit(130)
+        leave("stopped at once; unsaved work is lost\n", 130)
     except (UserError, OSError) as error:
         if debug:
             raise
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(getattr(error, "status", 1))
+        leave(f"error: {' '.join(str(error).split())}\n", getattr(error, "status", 1))
+
+
+def leave(line: str, status: int) -> NoReturn:
+    """End with a line on stderr, or none, and an exit status; in IPython, only with the line."""
+    if hasattr(builtins, "__IPYTHON__"):  # which would tell how to leave IPython
+        error = UserError(line, status)
+        error._render_traceback_ = lambda: [line.strip() or " "]
+        raise error from None
+    sys.stderr.write(line)
+    sys.exit(status)
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:

@@ -2,14 +2,18 @@
 
 import argparse
 import itertools
+import os
+import re
+import shlex
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from common.errors import suggestion
-from experiment.options import COMMON, GROUPS, LEARNING_RATES, OPTIONS, SETTINGS, Option
+from common.errors import leave, suggestion
+from common.files import REPOSITORY
+from experiment.options import COMMON, GROUPS, LEARNING_RATES, OPTIONS, SETTINGS, SYNONYMS, Option
 from experiment.values import as_list, as_typed, one_of
 
 Catalogue = dict[str, Option]
@@ -21,6 +25,14 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:
         self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
+
+    def exit(self, status: int = 0, message: str | None = None) -> None:
+        leave(message or "", status)
+
+
+def as_words(argv: str | Sequence[str]) -> Sequence[str]:
+    """A command line as a list, where it is typed as one string."""
+    return shlex.split(argv, posix=os.name != "nt") if isinstance(argv, str) else argv
 
 
 def parse(
@@ -74,7 +86,13 @@ def given_options(
         parser.error(f"the recipe sets {name!r}, which is not an option{hint}")
     given, unknown = parser.parse_known_args(argv)
     if unknown:
-        hint = suggestion(unknown[0].partition("=")[0], ["--help", *map(flag, catalogue)])
+        name = unknown[0].partition("=")[0].strip("-").replace("-", "_")
+        hint = suggestion(flag(SYNONYMS.get(name, name)), ["--help", *map(flag, catalogue)])
+        if name in OPTIONS.keys() - catalogue.keys():
+            above = rf"(?ms)^RECIPES.*\b{name}\b.*^def build_model"  # where a script lists its own
+            files = sorted(REPOSITORY.glob("*.py"))
+            having = [file.name for file in files if re.search(above, file.read_text("utf-8"))]
+            hint = f"; it belongs to {' and '.join(having)}" if having else hint
         parser.error(f"no option {unknown[0]}{hint}")
     return vars(given)
 

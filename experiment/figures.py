@@ -33,7 +33,8 @@ def draw_run(run: SavedRun, which: str = "all", model=None, dataset: Dataset | N
     names = list(run.metrics.get("per_class", ()))
     counts = np.array(run.metrics.get("confusion_matrix", ()))
     draw(folder, "confusion_matrix", lambda: predictions.confusion_matrix(counts, names, title))
-    draw(folder, "calibration", lambda: predictions.calibration(*predicted(run), title))
+    smoothing = run.config.get("label_smoothing", 0)
+    draw(folder, "calibration", lambda: predictions.calibration(*predicted(run), title, smoothing))
     if (file := folder / AUGMENTATION).exists():
         draw(folder, "augmentation", lambda: network.augmentation(read_arrays(file), names, title))
     if model is None or dataset is None:

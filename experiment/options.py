@@ -29,9 +29,9 @@ ACTIVATIONS = (
     "softsign sparse_plus sparse_sigmoid sparsemax squareplus tanh tanh_shrink swish hard_swish"
 ).split()
 
-# The learning rate of an optimizer that is chosen without one. `sgd` is gradient descent,
-# `momentum` the same with a momentum of 0.9, and `adam_short` Adam with shorter averages, for runs
-# of a few hundred steps; the others are Keras's own.
+# Every optimizer, and the learning rate of one that is chosen without: a tuned one, or at the end
+# Keras's own. `sgd` is gradient descent, `momentum` the same with a momentum of 0.9, and
+# `adam_short` Adam with shorter averages, for runs of a few hundred steps.
 LEARNING_RATES = {
     "adadelta": 1.0,
     "adafactor": 0.01,
@@ -46,6 +46,9 @@ LEARNING_RATES = {
     "nadam": 0.002,
     "rmsprop": 0.001,
     "sgd": 0.2,
+    "lamb": 0.001,
+    "muon": 0.001,
+    "schedulefreeadamw": 0.0025,
 }
 PRECISIONS = ("auto", "float32", "bfloat16")
 DATA, OLD_DATA = ("auto", "real", "synthetic"), {"rendered": "synthetic"}
@@ -142,6 +145,8 @@ GROUPS = {
     },
 }
 OPTIONS = {name: option for group in GROUPS.values() for name, option in group.items()}
+SYNONYMS = {"lr": "learning_rate", "batch": "batch_size", "gpus": "devices", "augment": "shift"}
+SYNONYMS |= {"lr_schedule": "schedule", "val_split": "validation", "validation_split": "validation"}
 SETTINGS = [*GROUPS["network"], *GROUPS["augmentation"], *GROUPS["training"]]
 FREE_ON_RESUME = [*GROUPS["devices"], *GROUPS["data"], *GROUPS["results"]]
 COMMON = [name for name in OPTIONS if name not in (*GROUPS["network"], *GROUPS["augmentation"])]

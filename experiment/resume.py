@@ -60,14 +60,16 @@ def options_at_start(asked: Namespace, config: dict) -> dict:
 def find_folder(asked: Namespace) -> Path:
     """The folder of the run that `asked.resume` names; `latest` is the last unfinished one."""
     parent = asked.results_dir / asked.script
-    folders = {path.parent.name: path.parent for path in parent.glob("*/config.json")}
+    paths = sorted(parent.glob("*/config.json"), key=lambda path: -path.stat().st_mtime)
+    folders = {path.parent.name: path.parent for path in paths}
     if asked.resume == "latest":
         unfinished = [folder for folder in folders.values() if (folder / MARKER).exists()]
         if not unfinished:
             raise UserError(f"{parent} holds no unfinished run: name one, with more --epochs")
         return max(unfinished, key=lambda folder: str(read_config(folder).get("started")))
     if asked.resume not in folders:
-        hint = suggestion(asked.resume, list(folders))
+        newest = f"; the newest: {', '.join([*folders][:5]) or 'none'}"
+        hint = suggestion(asked.resume, list(folders)) or newest
         if asked.distributed:
             hint += " (only the first process needs --resume: start the others as at first)"
         raise UserError(f"there is no run {asked.resume!r} in {parent}{hint}")

@@ -16,7 +16,7 @@ from common.errors import Interrupted, UserError, one_line_errors
 from common.files import read_json, write_json
 from experiment.backend.device import NUMPY_DEVICE, Device, prepare, set_seed
 from experiment.backend.processes import check_alike
-from experiment.command_line import parse
+from experiment.command_line import as_words, parse
 from experiment.gallery.page import refresh_after
 from experiment.options import OPTIONS, SETTINGS
 from experiment.report import show
@@ -25,6 +25,7 @@ from experiment.runs.checkpoints import load_checkpoint
 from experiment.runs.folder import (
     MARKER,
     create_folder,
+    keep_script,
     lock,
     mark_finished,
     mark_unfinished,
@@ -35,7 +36,7 @@ from experiment.runs.folder import (
 from experiment.runs.history import read_history
 from experiment.runs.run import Run, configuration, resumed_configuration
 from experiment.summary import Group, report_sweep, result_line, summarise
-from experiment.values import in_words
+from experiment.values import as_list, in_words
 
 STOPPED = "stopped on request; everything it had reached is here"
 
@@ -47,7 +48,7 @@ def open_experiment(
     dataset: str,
     recipes: dict[str, dict],
     options: dict[str, str | dict[str, str]],
-    argv: Sequence[str] = (),
+    argv: str | Sequence[str] = (),
 ) -> Iterator["Runs"]:
     """The runs that a command line asks for, to be trained one after the other.
 
@@ -56,7 +57,7 @@ def open_experiment(
     `results/<script>/<name>`, or continues in the one that is resumed, and prints the result at
     the end. A UserError is printed as one line, and sets the exit status.
     """
-    args = parse(script, description, recipes, options, argv)
+    args = parse(script, description, recipes, options, as_words(argv))
     with one_line_errors(args.debug), contextlib.ExitStack() as stack:
         args = resumed_options(args) if args.resume else args
         folder = args.results_dir / args.script
@@ -76,6 +77,7 @@ def open_experiment(
         folder = args.resume or create_folder(folder, name, numbered=args.name is None)
         stack.enter_context(lock(folder))
         runs = Runs(args, data, device, folder)
+        keep_script(script, folder)
         stack.enter_context(runs.marked())
         yield runs
         if not device.process:
@@ -89,6 +91,7 @@ class Runs:
         """Begin or resume in `folder`. Raises UserError where there is nothing left to train."""
         self.args, self.dataset, self.device, self.folder = args, dataset, device, folder
         self.groups: list[Group] = []
+        self.told: set[str] = set()
         self.overview = self._begin(folder, args)
         if self.overview.metrics:
             raise UserError(f"{folder} is finished: train it further with more --epochs")
@@ -99,9 +102,11 @@ class Runs:
         self.overview.say(f"recipe: {args.recipe} ({in_words(notable)})")
 
     @property
-    def results(self) -> list[Run]:
-        """All runs so far, with their folder, history, metrics and model."""
-        return [run for group in self.groups for run in group.runs]
+    def results(self) -> Run | list[Run]:
+        """The run, or a list of several: each with its folder, history, metrics and model."""
+        runs = [run for group in self.groups for run in group.runs]
+        several = len(self.args.combinations) * len(self.args.seeds) > 1
+        return runs if several else runs[0]
 
     def __iter__(self) -> Iterator[Run]:
         """The runs, until one is stopped; each is to be trained and reported in its turn.
@@ -158,7 +163,7 @@ class Runs:
             device = NUMPY_DEVICE
         elif engine == "tensorflow":  # also where Keras computes in bfloat16
             device = replace(device, precision="float32", count=1)
-        run = Run(folder, args, self.dataset, device)
+        run = Run(folder, args, self.dataset, device, told=self.told)
         resumed = (folder / "config.json").exists()
         if resumed and (metrics := metrics_of_finished(folder, args.epochs)):
             run.history, run.metrics = read_history(folder), metrics
@@ -194,7 +199,7 @@ class Runs:
 
         Raises Interrupted where training was stopped, and UserError where one of several failed.
         """
-        args, runs, sweep = self.args, self.results, len(self.args.combinations) > 1
+        args, runs, sweep = self.args, as_list(self.results), len(self.args.combinations) > 1
         last, failed = runs[-1].history, [run for run in runs if run.history.failure]
         if args.repeats > 1:
             for group in self.groups:

@@ -12,6 +12,11 @@ from experiment.runs.run import Run
 from experiment.runs.saved import SavedRun, read_run
 from experiment.values import as_typed
 
+GAP_NOTE = (
+    "A gap below 0 is no mistake: training accuracy is the mean over the last epoch, while the\n"
+    "network learns, with dropout and augmentation; validation accuracy is measured after it."
+)
+
 
 @dataclass
 class Group:
@@ -72,7 +77,11 @@ def result_line(group: Group) -> str:
 
 def report_sweep(folder: Path, groups: list[Group]) -> str:
     """Write the table and the figure that compare the combinations of options; the table."""
-    table = markdown_table([table_row(group) for group in groups])
+    rows = [table_row(group) for group in groups]
+    table = markdown_table(rows)
+    gaps = [row.get("gap, points", "-") for row in rows]
+    if any(gap[0] == "-" and gap != "-" for gap in gaps):
+        table += f"\n\n{GAP_NOTE}"
     write_atomically(folder / "sweep.md", f"{table}\n".encode())
     if figures := figures_module(groups[0].overview.args):
         figures.draw_sweep(folder, [group.saved() for group in groups if group.tested])

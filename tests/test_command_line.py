@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, SCRIPTS, parse
 
+from common.errors import UserError
 from experiment import command_line
-from experiment.options import ACTIVATIONS, LEARNING_RATES
+from experiment.options import ACTIVATIONS, LEARNING_RATES, OPTIONS, SYNONYMS
 from experiment.train.batches import schedule_of
 
 
@@ -167,7 +168,16 @@ def test_the_old_spelling_of_synthetic_is_accepted_and_not_told(capsys):
         ("--seed -1", "whole number from 0"),
         ("--repeats 0", "whole number from 1"),
         ("stray", "stray"),
-        ("--flip", "no option --flip"),  # digits are never flipped
+        ("--flip", "no option --flip; it belongs to fashion_cnn_augment.py ("),
+        ("--lr 3", "no option --lr; did you mean --learning-rate?"),
+        ("--lr=3", "did you mean --learning-rate?"),
+        ("--batch 3", "did you mean --batch-size?"),
+        ("--gpus 2", "did you mean --devices?"),
+        ("--lr-schedule cosine", "did you mean --schedule?"),
+        ("--lr_schedule cosine", "did you mean --schedule?"),
+        ("--val-split 0.1", "did you mean --validation?"),
+        ("--augment", "did you mean --shift?"),
+        ("epochs 3", "no option epochs; did you mean --epochs?"),
         ("--figures none --show", "nothing to --show"),
         ("--distributed --seed 1 2", "--distributed trains one network"),
         ("--distributed --hidden 8 16", "--distributed trains one network"),
@@ -175,6 +185,16 @@ def test_the_old_spelling_of_synthetic_is_accepted_and_not_told(capsys):
 )
 def test_a_wrong_option_is_one_line_and_status_2(options, wanted, capsys):
     assert wanted in refusal(capsys, "mnist_dense", *options.split())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_option_of_other_scripts_is_told_to_be_theirs(script, capsys):
+    have = {f"{name}.py": vars(parse(name)) for name in SCRIPTS}
+    for name in OPTIONS.keys() - vars(parse(script)).keys():
+        scripts = " and ".join(sorted(each for each, own in have.items() if name in own))
+        line = refusal(capsys, script, command_line.flag(name))
+        assert f"no option {command_line.flag(name)}; it belongs to {scripts} (--help" in line
+    assert set(SYNONYMS.values()) <= OPTIONS.keys() and not SYNONYMS.keys() & OPTIONS.keys()
 
 
 @pytest.mark.parametrize(
@@ -231,13 +251,48 @@ def test_the_activations_are_those_of_keras():
     assert set(ALL_OBJECTS_DICT) <= {*ACTIVATIONS, "glu", "threshold"}
 
 
-def test_keras_has_every_optimizer():
-    from experiment.train.keras_loop import make_optimizer
+def make_optimizer(name):
+    """Keras's optimizer of this name, with the rate that it has here."""
+    from experiment.train import keras_loop
 
-    for name, rate in LEARNING_RATES.items():
-        args = argparse.Namespace(optimizer=name, learning_rate=rate, schedule="constant", epochs=1)
-        optimizer = make_optimizer(args, schedule_of(args, 100))
-        assert float(optimizer.learning_rate) == pytest.approx(rate)
+    rate = LEARNING_RATES[name]
+    args = argparse.Namespace(optimizer=name, learning_rate=rate, schedule="constant", epochs=1)
+    return keras_loop.make_optimizer(args, schedule_of(args, 100))
+
+
+def test_the_optimizers_are_those_of_keras():
+    import keras
+
+    base, combined = keras.optimizers.Optimizer, {"optimizer", "lossscaleoptimizer"}
+    combined |= {"multioptimizer", "optimizermap"}  # made of other optimizers
+    kinds = [kind for kind in vars(keras.optimizers).values() if isinstance(kind, type)]
+    names = {kind.__name__.lower() for kind in kinds if issubclass(kind, base)} - combined
+    # An older Keras may lack some, but none of Keras's may be missing here.
+    assert len(names) > 10 and names <= LEARNING_RATES.keys()
+    for name in names:
+        optimizer = make_optimizer(name)
+        assert type(optimizer).__name__.lower() == name
+        assert float(optimizer.learning_rate) == pytest.approx(LEARNING_RATES[name])
+
+
+@pytest.mark.parametrize("name", ["lamb", "muon", "schedulefreeadamw", "rmsprop"])
+def test_an_optimizer_without_a_tuned_rate_has_keras_s_own(name):
+    import keras
+
+    own = {kind.lower(): kind for kind in vars(keras.optimizers)}
+    if name not in own:
+        pytest.skip("this Keras is older")
+    default = getattr(keras.optimizers, own[name])()
+    assert float(default.learning_rate) == pytest.approx(LEARNING_RATES[name])
+    assert parse("mnist_cnn", "--optimizer", own[name]).optimizer == name
+
+
+def test_an_optimizer_that_this_keras_lacks_is_one_line(monkeypatch):
+    import keras
+
+    monkeypatch.delattr(keras.optimizers, "Lamb")
+    with pytest.raises(UserError, match=r"Keras 3[.\d]+ has no optimizer lamb: choose another"):
+        make_optimizer("lamb")
 
 
 # ---- Help -----------------------------------------------------------------------------------

@@ -113,6 +113,23 @@ def test_only_what_differs_is_shown(tmp_path, capsys, no_figures):
     assert cells[3][:2] == ["mnist_cnn/2", "3"]
 
 
+def test_layers_and_scripts_that_differ_are_printed_and_saved(tmp_path, capsys, no_figures):
+    for name, layers in (("a", ["Dense units 10"]), ("b", ["Dropout rate 0.5", "Dense units 10"])):
+        folder = save_run(tmp_path / "mnist_cnn" / name)
+        rows = [f"| {layer} | 10 | 0 |" for layer in layers]
+        (folder / "network.md").write_text("\n".join(["head", "---", *rows]))
+        (folder / "script.py").write_text("".join(f"{layer}\n" for layer in layers))
+    compare_runs(tmp_path)
+    printed = capsys.readouterr().out
+    assert (
+        "- mnist_cnn/a: no other\n- mnist_cnn/b:\n  - Dropout rate 0.5: output 10, parameters 0\n"
+        in printed
+    )
+    assert "mnist_cnn.py changed (lines added: 1, removed: 0)" in printed
+    (saved,) = tmp_path.glob("comparisons/*/comparison.md")
+    assert saved.read_text().strip() in printed
+
+
 def test_precision_and_backend_are_told_and_epochs_are_those_of_the_result(tmp_path):
     save_run(tmp_path / "mnist_cnn" / "1", precision="float32", backend="jax", epochs=14)
     save_run(tmp_path / "mnist_cnn" / "2", precision="bfloat16", backend="tensorflow", epochs=60)

@@ -100,7 +100,8 @@ def test_every_value_is_drawn_inside_the_axes():
 
 def test_without_validation_there_is_no_curve_of_it():
     axes = draw(history([0.5, 0.6], validation=False)).axes[0]
-    assert [line.get_label() for line in axes.lines] == ["training"]
+    training, guessing = axes.lines
+    assert training.get_label() == "training" and guessing.get_ydata() == [0.1, 0.1]
 
 
 def test_several_seeds_are_a_mean_and_a_band_over_the_epochs_of_all():
@@ -115,7 +116,26 @@ def test_the_note_says_why_training_looks_worse():
     noted = draw(history([0.5]), regularizers=["dropout", "augmentation"]).get_supxlabel()
     assert "without dropout and augmentation: training looks worse" in noted
     plain = draw(history([0.5])).get_supxlabel()
-    assert plain == "Training is measured during the epoch, validation after it."
+    assert plain.startswith("Training is measured during the epoch, validation after it.\n")
+
+
+def test_the_note_says_which_weights_are_tested_and_that_one_epoch_is_a_point():
+    one, two = draw(history([0.5])), draw(history([0.5, 0.6]))
+    for figure in (one, two):
+        assert "\nThe test uses the weights of the last epoch" in figure.get_supxlabel()
+    assert "only one" in one.get_supxlabel() and "only one" not in two.get_supxlabel()
+
+
+def test_few_points_have_their_values_beside_them():
+    few = draw(history([0.5, 0.6], validation_accuracy=[0.7, 0.8], validation_loss=[0.3, 0.2]))
+    for axes, values in zip(
+        few.axes,
+        (["50.00%", "60.00%", "70.00%", "80.00%"], ["0.5100", "0.4100", "0.3000", "0.2000"]),
+        strict=False,
+    ):
+        assert [text.get_text() for text in axes.texts] == [*values, "guessing"]
+    many = draw(history([0.5, 0.6, 0.7, 0.8]))
+    assert [text.get_text() for text in many.axes[0].texts] == ["guessing"]
 
 
 def test_no_epoch_is_an_error():
@@ -135,12 +155,12 @@ def test_the_best_epoch_on_validation_is_marked():
 
 def test_the_strip_below_shows_the_schedule_and_the_recorded_rates():
     schedule = np.array([0, 1, 2, 3]), np.array([0.0005, 0.01, 0.002, 0])
-    for axes in draw(history([0.5, 0.6, 0.7]), schedule=schedule).axes[2:]:
-        line, dots = axes.lines
-        assert line.get_xdata().tolist() == [0, 1, 2, 3]
-        # Zero has no place on a logarithmic axis.
-        assert line.get_ydata().tolist() == [0.0005, 0.01, 0.002, curves.RATE_RANGE[0]]
-        assert list(dots.get_xdata()) == [1, 2, 3] and list(dots.get_ydata()) == [0.01] * 3
+    _, _, axes = draw(history([0.5, 0.6, 0.7]), schedule=schedule).axes
+    line, dots = axes.lines
+    assert line.get_xdata().tolist() == [0, 1, 2, 3]
+    # Zero has no place on a logarithmic axis.
+    assert line.get_ydata().tolist() == [0.0005, 0.01, 0.002, curves.RATE_RANGE[0]]
+    assert list(dots.get_xdata()) == [1, 2, 3] and list(dots.get_ydata()) == [0.01] * 3
 
 
 # A sweep
@@ -172,3 +192,11 @@ def test_a_sweep_of_almost_nothing_can_be_drawn(each, tmp_path):
     figure = curves.sweep([("a", [each], [0.5]), ("b", [each], [0.5])], "units", "sweep")
     figure.savefig(tmp_path / "sweep.png")
     assert [text.get_text() for text in figure.axes[0].texts] == ["no validation images"]
+
+
+def test_a_sweep_of_one_epoch_shows_training_too_on_an_axis_from_0():
+    groups = [(name, [history([0.5], loss=[0.9])], [0.5]) for name in "ab"]
+    accuracy_axes, loss_axes, _ = curves.sweep(groups, "units", "sweep").axes
+    assert {line.get_marker() for line in loss_axes.lines} == {"o", "s", "x"}
+    for axes in (accuracy_axes, loss_axes):
+        assert axes.get_xlim()[0] == 0 and {0, 1} <= set(axes.get_xticks())

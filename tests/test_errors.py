@@ -1,5 +1,7 @@
 """One clear line and an exit status, without a traceback."""
 
+import builtins
+
 import pytest
 
 from common.errors import Interrupted, UserError, one_line_errors, suggestion
@@ -21,6 +23,24 @@ def test_an_error_is_one_line_and_a_status(error, status, line, capsys):
     printed = capsys.readouterr()
     assert leaving.value.code == status
     assert (printed.out, printed.err) == ("", line)
+
+
+def test_in_a_notebook_it_is_the_line_alone(monkeypatch, capsys):
+    """IPython would add two lines to SystemExit, and a traceback to others."""
+    monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
+    for error, line in (
+        (UserError("no luck"), "error: no luck"),
+        (PermissionError(13, "Permission denied"), "error: [Errno 13] Permission denied"),
+        (KeyboardInterrupt(), "stopped at once; unsaved work is lost"),
+        (Interrupted(130), " "),
+    ):
+        with pytest.raises(UserError) as told, one_line_errors():
+            raise error
+        assert told.value._render_traceback_() == [line]
+    assert capsys.readouterr().err == ""
+    with pytest.raises(UserError) as told, one_line_errors(debug=True):
+        raise UserError("no luck")
+    assert not hasattr(told.value, "_render_traceback_")
 
 
 def test_debug_and_bugs_keep_their_traceback():

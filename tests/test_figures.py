@@ -300,8 +300,12 @@ def test_a_report_draws_the_same_pictures_again(results, name, capsys):
 
 @pytest.mark.slow
 def test_figures_left_out_can_be_drawn_later(results, capsys):
-    report.main([f"none-{DATA}", "--figures", "curves", "--results-dir", str(results)])
     folder = results / "mnist_dense" / f"none-{DATA}"
+    pages = sorted(folder.rglob("report.html"))
+    without = [page.read_text() for page in pages]
+    assert len(pages) == 3 and not any("curves.png" in text for text in without)
+    report.main([f"none-{DATA}", "--figures", "curves", "--results-dir", str(results)])
+    assert all("curves.png" in page.read_text() for page in pages)
     assert pictures(folder) == {"curves", "seed-1/curves", "seed-2/curves"}
     assert capsys.readouterr().out.splitlines()[-1] == f"figures in {folder}"
 

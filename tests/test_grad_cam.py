@@ -44,6 +44,19 @@ def test_the_first_kernels_are_those_that_meet_the_pixels(images):
     np.testing.assert_allclose(maps[:, 0, 0], np.maximum(corner, 0), atol=1e-4)
 
 
+def test_a_network_that_begins_with_a_channel_has_the_same_maps_and_heat(images):
+    """And one whose convolution meets the pixels as they are, as floats."""
+    end = [layers.Conv2D(7, 5, 2, activation="relu"), layers.Flatten(), layers.Dense(10)]
+    first = [layers.Rescaling(1.0), layers.Reshape((28, 28, 1))]
+    usual = Sequential([Input((28, 28), dtype="uint8"), *first, *end])
+    channel = Sequential([Input((28, 28, 1)), *end])  # the same layers, with the same weights
+    (maps,), (others,) = (feature_maps(model, images).values() for model in (usual, channel))
+    np.testing.assert_allclose(others, maps, rtol=1e-5)
+    classes = np.arange(6)
+    wanted = grad_cam(usual, images, classes)
+    np.testing.assert_allclose(grad_cam(channel, images, classes), wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "first",
     [[layers.LSTM(4)], [layers.Reshape((14, 14, 4)), layers.Conv2D(3, 3)], [layers.Dense(3)]],

@@ -1,15 +1,20 @@
-"""The networks of the scripts, their parameters counted on paper."""
+"""The networks of the scripts, their parameters counted on paper, and those that people build."""
 
+import re
 from argparse import Namespace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 import fashion_cnn_augment
 import mnist_cnn
 import mnist_dense
+from common.errors import UserError
+from experiment.train.fit import with_logits
 
 
 def dense(*hidden, **options):
@@ -115,3 +120,107 @@ def test_logits_are_float32_whatever_the_network_computes_in():
         assert model.layers[-2].compute_dtype == "bfloat16"
         assert keras.backend.standardize_dtype(model(images).dtype) == "float32"
         assert {weights.dtype for weights in model.get_weights()} == {np.dtype(np.float32)}
+
+
+# ---- What people build ------------------------------------------------------------------------
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28), np.uint8)
+
+
+def sequential(*end, shape=(28, 28)):
+    hidden = [layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(8, "relu")]
+    return keras.Sequential([keras.Input(shape, dtype="uint8"), *hidden, *end])
+
+
+def functional(end):
+    images = keras.Input((28, 28))
+    hidden = layers.Dense(8, "relu")(layers.Flatten()(layers.Rescaling(1 / 255)(images)))
+    return keras.Model(images, end(hidden))
+
+
+def nested(*end):
+    return sequential(keras.Sequential([keras.Input((8,)), *end]))
+
+
+PROBABILITIES = {
+    "Dense": lambda: sequential(layers.Dense(10, activation="softmax")),
+    "with a channel": lambda: sequential(layers.Dense(10, "softmax"), shape=(28, 28, 1)),
+    "sigmoid": lambda: sequential(layers.Dense(10, activation="sigmoid")),
+    "a function": lambda: sequential(layers.Dense(10, activation=keras.ops.softmax)),
+    "Softmax": lambda: sequential(layers.Dense(10), layers.Softmax()),
+    "Activation": lambda: sequential(layers.Dense(10), layers.Activation("softmax")),
+    "functional Dense": lambda: functional(layers.Dense(10, "softmax")),
+    "functional Softmax": lambda: functional(lambda x: layers.Softmax()(layers.Dense(10)(x))),
+    "functional softmax": lambda: functional(lambda x: keras.ops.softmax(layers.Dense(10)(x))),
+    "nested Dense": lambda: nested(layers.Dense(10, "softmax")),
+    "nested Softmax": lambda: nested(layers.Dense(10), layers.Softmax()),
+}
+
+
+@pytest.mark.parametrize("build", PROBABILITIES.values(), ids=PROBABILITIES)
+def test_a_softmax_at_the_end_is_left_out(build):
+    """Its network gives the logits that one without it has, also when it is built again."""
+    plain, said = sequential(layers.Dense(10)), []
+    model = build()
+    model.set_weights(plain.get_weights())
+    assert model(IMAGES).numpy().min() >= 0 and model(IMAGES).numpy().max() <= 1
+    run = SimpleNamespace(custom_engine=False, say=said.append)
+    logits_model = with_logits(model, run)
+    assert isinstance(logits_model, type(model))  # for Grad-CAM, Sequential stays Sequential
+    again = type(logits_model).from_config(logits_model.get_config())
+    again.set_weights(plain.get_weights())
+    for network in (logits_model, again):
+        assert network(IMAGES).numpy() == pytest.approx(plain(IMAGES).numpy(), abs=1e-5)
+    (line,) = said
+    assert re.match(r"note: the (softmax|sigmoid) at the network's end is left out", line)
+
+
+@pytest.mark.parametrize(("activation", "warns"), [(None, 0), ("log_softmax", 0), ("relu", 1)])
+def test_what_does_not_end_in_probabilities_is_left_as_it_is(activation, warns, capsys):
+    run = SimpleNamespace(custom_engine=False, say=None)
+    model = sequential(layers.Dense(10, activation=activation))
+    wanted = model(IMAGES).numpy()
+    assert with_logits(model, run) is model
+    assert (model(IMAGES).numpy() == wanted).all()
+    assert capsys.readouterr().err.count("relu at the network's end limits the logits") == warns
+
+
+def two(inputs, outputs):
+    """A functional network of so many inputs and outputs."""
+    images = [keras.Input((28, 28)) for _ in range(inputs)]
+    hidden = layers.Flatten()(images[0])
+    return keras.Model(images, [layers.Dense(10)(hidden) for _ in range(outputs)])
+
+
+UNFIT = {
+    "9": (lambda: sequential(layers.Dense(9)), "takes (n, 28, 28) and gives (n, 9); it must"),
+    "11": (lambda: sequential(layers.Dense(11, "softmax")), "gives (n, 11); it must begin with"),
+    "no Flatten": (
+        lambda: keras.Sequential(
+            [
+                keras.Input((28, 28)),
+                layers.Reshape((28, 28, 1)),
+                layers.MaxPooling2D(4),
+                layers.Dense(10),
+            ]
+        ),
+        "gives (n, 7, 7, 10); it must begin with",
+    ),
+    "other images": (
+        lambda: sequential(layers.Dense(10), shape=(14, 14)),
+        'takes (n, 14, 14) and gives (n, 10); it must begin with Input((28, 28), dtype="uint8") '
+        "and end with Dense(10), a logit for each class",
+    ),
+    "two inputs": (lambda: two(2, 1), "takes [(n, 28, 28), (n, 28, 28)] and gives"),
+    "two outputs": (lambda: two(1, 2), "gives [(n, 10), (n, 10)]; it must"),
+    "no layers": (lambda: keras.Sequential([]), "takes None and gives None; it must"),
+    "no Input": (lambda: keras.Sequential([layers.Flatten(), layers.Dense(10)]), "takes None"),
+    "no return": (lambda: None, "takes None and gives None; it must begin with"),
+}
+
+
+@pytest.mark.parametrize(("build", "wanted"), UNFIT.values(), ids=UNFIT)
+def test_a_network_that_cannot_be_trained_is_one_line(build, wanted):
+    run = SimpleNamespace(custom_engine=False, say=lambda line: None)
+    with pytest.raises(UserError, match=re.escape(wanted)):
+        with_logits(build(), run)

@@ -35,7 +35,7 @@ def run(tmp_path_factory):
     """A network for digits, in a results folder of its own."""
     results = tmp_path_factory.mktemp("results")
     with images_drawn_once():
-        (run,) = mnist_dense.main([*TRAINING, "--results-dir", str(results)])
+        run = mnist_dense.main([*TRAINING, "--results-dir", str(results)])
     return read_runs(run.folder)[0]
 
 

@@ -92,6 +92,12 @@ def test_calibration_shows_every_bin_and_its_images():
     assert "calibration error 11.00%" in figure.get_supxlabel()
 
 
+@pytest.mark.parametrize(("smoothing", "words"), [(0, "than it says."), (0.1, "aims at 91 %.")])
+def test_calibration_explains_what_label_smoothing_does(smoothing, words):
+    figure = calibration(np.eye(10), np.arange(10), "title", smoothing)
+    assert " ".join(figure.get_supxlabel().split()).endswith(words)
+
+
 # The confusion matrix
 
 
@@ -105,8 +111,21 @@ def test_the_confusion_matrix_shows_counts_and_mistakes_on_their_own_scale():
     right, wrong = axes.images
     assert right.get_array().mask.sum() == 90
     assert wrong.get_array().count() == 1
-    # One mistake in a hundred has a strong colour on its own scale.
-    assert wrong.norm(7 / 997) > 0.5
+    # Seven mistakes in a thousand can be seen, and there is room for worse ones.
+    assert 0.2 < wrong.norm(7 / 997) < 0.4
+
+
+def test_the_same_fraction_of_mistakes_has_the_same_colour_in_every_network():
+    colours = []
+    for worst in (9, 500):
+        counts = np.diag([991] * 10)
+        counts[4, 9], counts[5] = 9, 0
+        counts[5, 3], counts[5, 5] = worst, 1000 - worst
+        wrong = confusion_matrix(counts, NAMES, "counts").axes[0].images[1]
+        colours.append(wrong.to_rgba(wrong.get_array()))
+    assert (colours[0][4, 9] == colours[1][4, 9]).all()
+    assert (colours[0][4, 9] == colours[0][5, 3]).all()
+    assert (colours[0][5, 3] != colours[1][5, 3]).any()
 
 
 def test_a_perfect_confusion_matrix_can_be_drawn(tmp_path):

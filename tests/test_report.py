@@ -223,6 +223,7 @@ def test_a_sweep_ends_with_a_table_and_a_figure_of_all_that_was_tested(
     assert printed.err.splitlines()[-1].startswith("error: 2 of 6 runs failed: the loss became nan")
     table = (runs.folder / "sweep.md").read_text(encoding="utf-8").splitlines()
     assert printed.out.splitlines()[: len(table)] == table
+    assert len(table) == 5  # no gap is below 0, so no note on that
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     rows = [dict(zip(cells[0], line, strict=True)) for line in cells[2:]]
     assert [line["hidden"] for line in rows] == ["8", "4", "2"]

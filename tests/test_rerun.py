@@ -101,6 +101,17 @@ def test_the_data_folder_is_the_one_that_was_used(tmp_path, started):
     assert environment["KERAS_BACKEND"] == "jax"
 
 
+def test_a_script_that_has_changed_is_told(tmp_path, started, capfd):
+    folder = save_run(tmp_path / "mnist_dense" / "a", script="mnist_dense", backend="numpy")
+    script = REPOSITORY / "mnist_dense.py"
+    for text, told in ((None, False), (script.read_bytes(), False), (b"x = 1\n", True)):
+        if text is not None:
+            (folder / "script.py").write_bytes(text)
+        assert status_of_rerun(tmp_path) == 3
+        printed = capfd.readouterr().out
+        assert ("mnist_dense.py has changed since the run (lines added: " in printed) == told
+
+
 def test_without_a_data_folder_there_is_no_such_option(tmp_path, started):
     save_run(tmp_path / "mnist_dense" / "a", script="mnist_dense", backend="numpy")
     assert status_of_rerun(tmp_path) == 3

@@ -1,6 +1,7 @@
 """A killed run resumes from its last completed epoch, and ends as one that was not killed."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -70,14 +71,14 @@ def test_a_killed_training_ends_as_one_that_was_not(
 
     options = f"--engine {engine} --hidden 32 --epochs 6 --batch-size 64 --precision float32"
     options += " --figures none --name"
-    (whole,) = main(1000, *options.split(), "whole")
+    whole = main(1000, *options.split(), "whole")
     with pytest.raises(Exception, match="Killed" if engine == "keras" else None) as death:
         main(batches, *options.split(), "killed")
     assert engine == "keras" or death.type is Killed
     folder = whole.folder.with_name("killed")
     kept = read_history(folder).rows
     assert len(kept) == batches // 5 or engine == "keras"
-    (run,) = main(1000, "--resume", "latest")
+    run = main(1000, "--resume", "latest")
     assert run.folder == folder
     for name in ("checkpoint-6.npz", "test_predictions.npz"):
         assert_same_state(whole.folder / name, folder / name)
@@ -190,7 +191,7 @@ def test_a_run_that_is_going_on_is_not_resumed_and_an_ended_one_only_for_more(
     with experiment(tmp_path, "--name", "a") as runs:
         assert "still going on" in refused("--resume", "a")
         finish(*runs)
-    save_checkpoint(runs.folder, runs.results[0].history, STATE)
+    save_checkpoint(runs.folder, runs.results.history, STATE)
     assert "is finished: train it further with more --epochs" in refused("--resume", "a")
     with experiment(tmp_path, "--resume", "a", "--epochs", 3) as again:
         for run in again:
@@ -214,7 +215,7 @@ def test_a_result_is_not_trained_over_where_its_checkpoint_is_gone(experiment, r
         assert not again.overview.metrics
         finish(*again)
     # Stopped in its first epoch, it has a result all the same.
-    finish(runs.results[0], epochs=0, stopped_early=True)
+    finish(runs.results, epochs=0, stopped_early=True)
     with experiment(tmp_path, "--resume", "a") as again:
         assert not again.overview.metrics
         finish(*again)
@@ -343,6 +344,7 @@ def test_a_resumed_run_keeps_the_precision_that_auto_has_chosen(unfinished, tmp_
         ("aa", "there is no run 'aa'", 1),
         ("aa", "; did you mean a?", 1),
         ("../a", "there is no run '../a'", 1),
+        ("nonsense", "; the newest: a\n", 1),
     ],
 )
 def test_other_options_and_names_are_refused_in_one_line(argv, answer, status, unfinished, capsys):
@@ -351,6 +353,15 @@ def test_other_options_and_names_are_refused_in_one_line(argv, answer, status, u
     line = capsys.readouterr().err
     assert stop.value.code == status and line.count("\n") == 1
     assert answer in line
+
+
+def test_without_a_run_of_that_name_the_newest_five_are_named(experiment, refused, tmp_path):
+    assert "; the newest: none" in refused("--resume", "nonsense")
+    for number, name in enumerate("bdacef"):
+        with experiment(tmp_path, "--name", name) as runs:
+            finish(*runs)
+        os.utime(runs.folder / "config.json", (number, number))
+    assert refused("--resume", "nonsense").endswith("; the newest: f, e, c, a, d")
 
 
 @pytest.mark.parametrize(
@@ -391,7 +402,7 @@ def further(results, schedule, epochs=4):
     options = [*QUICK, "--results-dir", str(results)]
     mnist_dense.main([*options, "--schedule", schedule, "--name", schedule])
     more = ["--epochs", str(epochs), "--results-dir", str(results), "--figures", "none"]
-    (run,) = mnist_dense.main(["--resume", schedule, *more])
+    run = mnist_dense.main(["--resume", schedule, *more])
     return run, json.loads((run.folder / "config.json").read_text())["resumed"]
 
 
@@ -408,7 +419,7 @@ def test_a_constant_rate_is_that_of_a_longer_run(tiny_data, tmp_path, capsys):
     run, (resumed,) = further(tmp_path, "constant")
     assert "schedule_changed_at" not in resumed and "schedule" not in capsys.readouterr().err
     options = [*QUICK, "--results-dir", str(tmp_path), "--schedule", "constant", "--epochs", "4"]
-    (whole,) = mnist_dense.main([*options, "--name", "whole"])
+    whole = mnist_dense.main([*options, "--name", "whole"])
     assert not differing_columns(whole.history, run.history)
 
 

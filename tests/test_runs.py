@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import DEVICE, QUICK, dataset, finish, only_run, options, row
+from tiny import make_run
 
 import mnist_dense
 from common.errors import UserError
@@ -186,7 +188,7 @@ def test_an_untrained_network_is_tested_and_can_be_trained_further(
 
 
 def test_results_are_handed_to_a_notebook(tiny_data, tmp_path, capsys):
-    (run,) = mnist_dense.main([*QUICK, "--epochs", "4", "--results-dir", str(tmp_path)])
+    run = mnist_dense.main(f"{shlex.join(QUICK)} --epochs=4 --results-dir '{tmp_path}'")
     printed = capsys.readouterr().out.splitlines()
     assert run.folder == only_run(tmp_path.resolve(), "mnist_dense")
     assert len(run.history.rows) == 4 and run.history.seconds > 0
@@ -196,6 +198,21 @@ def test_results_are_handed_to_a_notebook(tiny_data, tmp_path, capsys):
     assert accuracy == pytest.approx(run.metrics["test_accuracy"])
     assert printed[0].startswith(f"test accuracy {accuracy:.2%}, loss ")
     assert printed[-1] == f"results in {run.folder}"
+    assert repr(run) == f"<Run of mnist_dense: test accuracy {accuracy:.2%}, in {run.folder}>"
+    data = run.split()  # as it was trained on
+    sizes = [len(data.train_labels), len(data.validation_labels), len(data.test_labels)]
+    assert sizes == [270, 30, 100]
+    words = ["mnist_dense.py", *QUICK, "--epochs=4", "--results-dir", str(tmp_path)]
+    assert read(run.folder)["command_line"] == words
+    assert repr(replace(run, metrics=None)) == f"<Run of mnist_dense: no test, in {run.folder}>"
+
+
+def test_several_runs_are_a_list_also_when_only_one_has_begun(experiment, tmp_path):
+    with experiment(tmp_path, "--hidden", 4, 8) as runs:
+        for run in runs:
+            assert run in runs.results
+            finish(run)
+    assert [run.args.hidden for run in runs.results] == [(4,), (8,)]
 
 
 # ---- Seeds and sweeps -----------------------------------------------------------------------
@@ -292,3 +309,20 @@ def test_old_names_in_a_config_are_translated(tmp_path):
     assert read_config(tmp_path) == wanted
     (tmp_path / "config.json").write_text(json.dumps(old | {"augment": True}))
     assert read_config(tmp_path) == wanted | {"augmenter": "numpy"}
+
+
+@pytest.mark.parametrize("images", [50, "all", 8])
+def test_a_recipe_for_more_images_than_are_synthetic_takes_them_all(tmp_path, capsys, images):
+    run = make_run(tmp_path, images=images, validation=0.2, quiet=False)
+    run.dataset = dataset(20, synthetic=True)
+    data = run.split()
+    assert len(data.train_labels) + len(data.validation_labels) == (8 if images == 8 else 20)
+    said = "images: all 20 synthetic ones, because there are no 50\n"
+    assert capsys.readouterr().out == (said if images == 50 else "")
+
+
+def test_too_many_real_images_are_an_error(tmp_path):
+    run = make_run(tmp_path, images=50)
+    run.dataset = dataset(20)
+    with pytest.raises(UserError, match="--images 50 is more than the 20 there are"):
+        run.split()

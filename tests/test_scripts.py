@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from statistics import mean, stdev
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, SCRIPTS, dataset, needs_real_data, only_run, run_script
+from conftest import BACKENDS, REPOSITORY, SCRIPTS, dataset, needs_real_data, only_run, run_script
+from sklearn.metrics import log_loss
 from tiny import press_ctrl_c
 
 from common.data.load import load
@@ -23,7 +25,9 @@ from experiment.runs.folder import MARKER
 from experiment.train.recorder import Recorder
 from tools.rerun import differing_columns
 
-OF_EVERY_RUN = {".lock", "config.json", "history.csv", "metrics.json", "test_predictions.npz"}
+OF_EVERY_CALL = {".lock", "config.json", "script.py"}
+OF_EVERY_RUN = {"history.csv", "metrics.json", "network.md", "report.html", "test_predictions.npz"}
+OF_EVERY_RUN |= OF_EVERY_CALL
 FIGURES = {"curves.png", "confusion_matrix.png", "calibration.png", "mistakes.png", "filters.png"}
 OF_AUGMENTATION = {"augmentation.npz", "augmentation.png"}
 OF_CONVOLUTIONS = {"feature_maps.png", "attention.png"}
@@ -98,7 +102,7 @@ def test_a_changed_recipe_and_a_layer_more_change_the_default_run(
     monkeypatch.setattr(module, "build_model", deeper)
     default = module.RECIPES["default"] | changes | {"epochs": 1, "batch_size": 80}
     monkeypatch.setattr(module, "RECIPES", module.RECIPES | {"default": default})
-    (run,) = run_main(script, "--figures", "curves", "--precision", "float32")
+    run = run_main(script, "--figures", "curves", "--precision", "float32")
 
     assert run.folder == only_run(tmp_path, script) and run.folder.name.endswith("-synthetic")
     assert names_in(run.folder) == FILES - FIGURES - {"augmentation.png"} | {"curves.png"}
@@ -128,10 +132,39 @@ def test_a_changed_recipe_and_a_layer_more_change_the_default_run(
     assert metrics["test_accuracy"] == pytest.approx(right)
 
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines[:3]] == ["data", "device", "recipe"]
-    assert lines[3].startswith("epoch 1/1") and len(lines) == 7
-    assert f"test accuracy {right:.2%}" in lines[4] and "(synthetic)" in lines[4]
+    assert [line.split(":")[0] for line in lines[:4]] == ["data", "device", "recipe", "network"]
+    assert f"network: {metrics['parameters']:,} parameters" in lines[3]
+    assert "Dense 7 > Dense 10" in " ".join(map(str.strip, lines[4:-4]))
+    assert lines[-4].startswith("epoch 1/1") and len(lines) <= 12
+    assert f"test accuracy {right:.2%}" in lines[-3] and "(synthetic)" in lines[-3]
     assert lines[-1] == f"results in {run.folder}"
+
+
+def test_a_softmax_at_the_end_makes_no_difference(run_main, monkeypatch, capsys):
+    import keras
+
+    import mnist_dense
+
+    build, runs = mnist_dense.build_model, []
+    for activation in ("softmax", None):
+
+        def edited(args, activation=activation):
+            model = build(args)
+            model.pop()
+            model.add(keras.layers.Dense(10, activation, dtype="float32"))
+            return model
+
+        monkeypatch.setattr(mnist_dense, "build_model", edited)
+        runs.append(run_main("mnist_dense", "--hidden", 16, "--epochs", 2, "--figures", "none"))
+        told = "note: the softmax at the network's end is left out" in capsys.readouterr().out
+        assert told == bool(activation)
+    for one, other in zip(runs[0].model.get_weights(), runs[1].model.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+    first, second = ({**run.metrics, "seconds": 0, "images_per_second": 0} for run in runs)
+    assert first | {"peak_memory_bytes": 0} == second | {"peak_memory_bytes": 0}
+    saved = keras.saving.load_model(runs[0].folder / "model.keras")
+    logits = saved.predict(runs[0].dataset.test_images, verbose=0)
+    assert np.abs(logits.sum(axis=1) - 1).min() > 0.01
 
 
 def test_a_recipe_more_can_be_chosen(run_main, monkeypatch, capsys):
@@ -153,7 +186,7 @@ def test_a_recipe_more_can_be_chosen(run_main, monkeypatch, capsys):
 @pytest.mark.parametrize("engine", ["tensorflow", "numpy"])
 def test_an_engine_from_scratch_leaves_the_same_folder(engine, run_main, capsys):
     options = (*NUMPY, "--engine", engine, "--epochs", 8, "--learning-rate", 0.01)
-    (run,) = run_main("mnist_dense", *options, "--quiet")
+    run = run_main("mnist_dense", *options, "--quiet")
     kept = OF_EVERY_RUN | {"augmentation.npz", "model.npz", "checkpoint-8.npz"}
     assert names_in(run.folder) == kept
     assert run.metrics["test_accuracy"] > 0.6
@@ -168,8 +201,8 @@ def test_repeats_give_a_run_for_each_seed_and_their_mean(run_main, tmp_path, cap
     options = (*NUMPY, "--figures", "curves", "--repeats", 2, "--seed", 5, "--name", "twice")
     runs = run_main("mnist_dense", *options)
     folder = tmp_path / "mnist_dense" / "twice-synthetic"
-    own = {".lock", "config.json", "metrics.json", "curves.png"}
-    assert names_in(folder) == own | {"seed-5", "seed-6"}
+    own = {"metrics.json", "report.html", "curves.png"}
+    assert names_in(folder) == OF_EVERY_CALL | own | {"seed-5", "seed-6"}
     assert [run.folder for run in runs] == [folder / "seed-5", folder / "seed-6"]
     each = [json_in(run.folder)["test_accuracy"] for run in runs]
     overview = json_in(folder)
@@ -189,16 +222,18 @@ def test_a_sweep_leaves_a_run_for_each_combination_and_a_table(run_main, tmp_pat
         for activation in ("relu", "tanh")
         for size in (50, 100)
     ]
-    assert names_in(folder) == {".lock", "config.json", "sweep.md", *members}
+    assert names_in(folder) == OF_EVERY_CALL | {"sweep.md", *members}
     assert [run.folder for run in runs] == [folder / member for member in members]
     for run in runs:
-        assert names_in(run.folder) >= OF_EVERY_RUN - {".lock"} | {"model.npz"}
+        assert names_in(run.folder) >= OF_EVERY_RUN - {".lock", "script.py"} | {"model.npz"}
         config = json_in(run.folder, "config")
         name = f"activation-{config['activation']}_batch-size-{config['batch_size']}"
         assert name == run.folder.name
     output = capsys.readouterr().out
     table = (folder / "sweep.md").read_text(encoding="utf-8")
-    assert table in output and len(table.splitlines()) == 6
+    lines = table.splitlines()
+    assert table in output and len(lines) == 9
+    assert " | -" in lines[2] and lines[7].startswith("A gap below 0 is no mistake")
     for number, member in enumerate(members):
         row = table.splitlines()[2 + number]
         words = member.replace("batch-size", "batch size").replace("_", ", ").replace("-", " ")
@@ -210,7 +245,7 @@ def test_ctrl_c_saves_all_that_was_reached_and_resuming_ends_the_same(
     run_main, tmp_path, monkeypatch, capsys
 ):
     options = (*NUMPY, "--epochs", 4)
-    (whole,) = run_main("mnist_dense", *options, "--name", "whole")
+    whole = run_main("mnist_dense", *options, "--name", "whole")
     with monkeypatch.context() as patch:
         press_ctrl_c(patch, epoch=2, batch=0)
         cut = lambda: run_main("mnist_dense", *options, "--name", "cut")  # noqa: E731
@@ -226,7 +261,7 @@ def test_ctrl_c_saves_all_that_was_reached_and_resuming_ends_the_same(
     assert names_in(folder) == kept
     assert "stopped on request" in (folder / MARKER).read_text()
 
-    (run,) = run_main("mnist_dense", "--resume", "latest")
+    run = run_main("mnist_dense", "--resume", "latest")
     assert run.folder == folder and "resuming after epoch 2" in capsys.readouterr().out
     assert settings_of(run) == settings_of(whole)
     assert names_in(folder) == names_in(whole.folder)
@@ -256,7 +291,7 @@ def test_ctrl_c_ends_a_sweep_and_its_other_runs_are_resumed(
     assert not members[2].exists() and (folder / MARKER).exists()
     # A member that was stopped does not look as if it still ran.
     assert "stopped on request" in (members[1] / MARKER).read_text()
-    assert len((folder / "sweep.md").read_text().splitlines()) == 4
+    assert (folder / "sweep.md").read_text().count("\n| ") == 3
 
     runs = run_main("mnist_dense", "--resume", "sweep-synthetic")
     assert [run.folder for run in runs] == members
@@ -292,7 +327,7 @@ def test_of_a_sweep_the_runs_that_do_not_fail_are_kept(run_main, tmp_path, capsy
 def test_a_run_that_ends_by_an_error_is_resumed_after_its_last_epoch(
     run_main, tmp_path, monkeypatch, capsys
 ):
-    (whole,) = run_main("mnist_dense", *NUMPY, "--name", "whole")
+    whole = run_main("mnist_dense", *NUMPY, "--name", "whole")
 
     class PowerCut(Exception):
         pass
@@ -310,7 +345,7 @@ def test_a_run_that_ends_by_an_error_is_resumed_after_its_last_epoch(
     folder = tmp_path / "mnist_dense" / "cut-synthetic"
     assert "ended by PowerCut: of the whole street" in (folder / MARKER).read_text()
     capsys.readouterr()
-    (run,) = run_main("mnist_dense", "--resume", "latest", "--quiet")
+    run = run_main("mnist_dense", "--resume", "latest", "--quiet")
     assert len(capsys.readouterr().out.splitlines()) == 3
     assert run.folder == folder and names_in(folder) == names_in(whole.folder)
     for values, same in zip(run.model.parameters, whole.model.parameters, strict=True):
@@ -373,19 +408,18 @@ def test_a_sweep_in_keras_has_all_figures_of_each_run(run_main, tmp_path):
     options = ("--network", "pooled", "two_convolutions", "--filters", 4, "--no-rescale")
     runs = run_main("mnist_cnn", *options, "--epochs", 1, "--seed", 1, 2)
     folder = only_run(tmp_path, "mnist_cnn")
-    assert names_in(folder) == {
-        *(".lock", "config.json", "sweep.md", "sweep.png"),
-        *("network-pooled", "network-two_convolutions"),
-    }
+    members = {"network-pooled", "network-two_convolutions"}
+    assert names_in(folder) == OF_EVERY_CALL | {"sweep.md", "sweep.png"} | members
     for run in runs:
-        assert names_in(run.folder) == (FILES | OF_CONVOLUTIONS) - {".lock"}
+        assert names_in(run.folder) == (FILES | OF_CONVOLUTIONS) - {".lock", "script.py"}
+        assert '"sweep"' in (run.folder / "report.html").read_text(encoding="utf-8")
         assert run.metrics["parameters"] > 1000
 
 
 @pytest.mark.slow
 def test_garments_can_be_augmented_by_keras(run_main):
     options = ("--recipe", "image_data_generator", "--filters", 4, "--epochs", 1)
-    (run,) = run_main("fashion_cnn_augment", *options)
+    run = run_main("fashion_cnn_augment", *options)
     assert names_in(run.folder) == FILES | OF_CONVOLUTIONS
 
 
@@ -414,8 +448,8 @@ def test_a_script_leaves_a_whole_folder_wherever_it_is_started(script, tmp_path)
     # Without a screen, --show costs one line, and nothing else is on stderr.
     assert answer.stderr.count("\n") == 1 and "no screen" in answer.stderr
     lines = answer.stdout.splitlines()
-    assert [line.split(":")[0] for line in lines[:3]] == ["data", "device", "recipe"]
-    assert lines[3].startswith("epoch 1/1")
+    assert [line.split(":")[0] for line in lines[:4]] == ["data", "device", "recipe", "network"]
+    assert lines[-4].startswith("epoch 1/1")
     assert lines[-1] == f"results in {folder}"
     assert folder.name.endswith("-synthetic") and "(synthetic)" in lines[-3]
 
@@ -426,6 +460,41 @@ def test_a_script_leaves_a_whole_folder_wherever_it_is_started(script, tmp_path)
     model = keras.saving.load_model(folder / "model.keras")
     right = model.predict(images.test_images, verbose=0).argmax(axis=1) == images.test_labels
     assert metrics["test_accuracy"] == pytest.approx(right.mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS[:2])
+@pytest.mark.parametrize(
+    "end", ['layers.Dense(10, activation="softmax")', "layers.Dense(10), layers.Softmax()"]
+)
+def test_a_tutorial_s_network_with_a_softmax_is_tested_as_it_should_be(end, backend, tmp_path):
+    """An image with a channel and a softmax at the end, as every tutorial has it."""
+    if not find_spec(backend):  # importing TensorFlow would change the environment of the script
+        pytest.skip(f"{backend} is not installed")
+    for package in ("common", "experiment"):
+        shutil.copytree(REPOSITORY / package, tmp_path / package)
+    text = (REPOSITORY / "mnist_cnn.py").read_text()
+    before, _, after = text.partition("    if args.network != ")
+    network = "[Input((28, 28, 1)), layers.Rescaling(1 / 255), layers.Conv2D(8, 5, strides=2), "
+    network += f"layers.Flatten(), {end}]"
+    main = after[after.index("def main(") :]
+    script = f"{before}    return Sequential({network})\n\n\n{main}"
+    script = script.replace("    from common.networks import convolutional\n", "")
+    (tmp_path / "mnist_cnn.py").write_text(script)
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    answer = run_script("mnist_cnn", *SHORT, repository=tmp_path, env=environment)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    note = "note: the softmax at the network's end is left out: loss and tests take logits"
+    assert answer.stdout.splitlines()[3] == note
+    folder = only_run(tmp_path / "results", "mnist_cnn")
+    assert names_in(folder) == FILES | OF_CONVOLUTIONS
+    metrics = json_in(folder)
+    with np.load(folder / "test_predictions.npz") as predictions:
+        logits, labels = predictions["logits"].astype(float), predictions["labels"]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert metrics["test_loss"] == pytest.approx(log_loss(labels, probabilities), rel=1e-3)
+    assert metrics["test_accuracy"] > 0.8 and metrics["test_loss"] < 0.8
+    assert probabilities.max(axis=1).mean() == pytest.approx(metrics["test_accuracy"], abs=0.15)
 
 
 @pytest.mark.slow
@@ -499,7 +568,7 @@ def test_a_full_disk_is_one_error_and_what_was_written_stays_whole(tmp_path):
     assert answer.returncode == 1 and error.startswith("error: ") and "model.keras" in error
     folder = only_run(tmp_path, "mnist_dense")
     assert json_in(folder)["test_accuracy"] > 0.5
-    assert names_in(folder) == OF_EVERY_RUN | {MARKER}
+    assert names_in(folder) == OF_EVERY_RUN - {"report.html"} | {MARKER}
 
 
 @pytest.mark.slow
@@ -510,7 +579,7 @@ def test_a_notebook_runs_a_script_and_shows_the_curves(tmp_path):
         code = (
             f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
             "import mnist_dense\n"
-            "(run,) = mnist_dense.main(['--data', 'synthetic', '--epochs', '1', '--hidden', '16',"
+            "run = mnist_dense.main(['--data', 'synthetic', '--epochs', '1', '--hidden', '16',"
             f" '--show', '--results-dir', {str(tmp_path)!r}])\n"
             "assert run.model.count_params() == run.metrics['parameters']"
         )
@@ -520,10 +589,21 @@ def test_a_notebook_runs_a_script_and_shows_the_curves(tmp_path):
         pictures = [m for m in shown if m["msg_type"] == "display_data"]
         assert len(pictures) == 1 and "image/png" in pictures[0]["content"]["data"]
         script = REPOSITORY / "mnist_dense.py"
-        wrong = client.execute_interactive(
-            f"%run {str(script)!r} --epochs -1", timeout=60, output_hook=shown.append
-        )
-        assert "whole number from 0" in str(shown[-4:]), wrong
+        # A wrong option, and an error later on, are one line, without advice on how to leave.
+        for code, line in (
+            (f"%run {str(script)!r} --epochs -1", "must be a whole number from 0 to"),
+            ("mnist_dense.main('--epochs -1')", "must be a whole number from 0 to"),
+            ("mnist_dense.main('--resume nonsense')", "error: there is no run 'nonsense'"),
+        ):
+            shown.clear()
+            client.execute_interactive(code, timeout=60, output_hook=shown.append)
+            (error,) = [m["content"] for m in shown if m["msg_type"] == "error"]
+            (shown_line,) = error["traceback"]
+            assert line in shown_line and "\n" not in shown_line
+            assert not [m for m in shown if m["msg_type"] in ("stream", "display_data")]
+        shown.clear()
+        client.execute_interactive("mnist_dense.main('--help')", output_hook=shown.append)
+        assert "--learning-rate" in str(shown) and "To exit" not in str(shown)
     finally:
         client.stop_channels()
         kernel.shutdown_kernel(now=True)

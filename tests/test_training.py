@@ -13,7 +13,8 @@ from sklearn.metrics import log_loss
 from tiny import ENGINES, make_network, make_run, press_ctrl_c, split_dataset, train
 
 from common.augment import augment
-from experiment.runs.checkpoints import load_checkpoint
+from experiment.options import LEARNING_RATES
+from experiment.runs.checkpoints import checkpoint_paths, load_checkpoint
 from experiment.runs.history import read_history
 from tools.rerun import differing_columns
 
@@ -76,6 +77,28 @@ def test_a_run_stopped_in_the_last_steps_of_an_epoch_keeps_it_and_resumed_ends_t
     assert not differing_columns(resumed.history, whole.history)
     state, same = (load_checkpoint(one.folder).state for one in (run, whole.run))
     assert len(state) == len(same) and all(map(np.array_equal, state, same))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", LEARNING_RATES)
+def test_with_any_optimizer_a_resumed_run_ends_the_same(optimizer, data, tmp_path):
+    """Bit for bit, at its usual rate: the checkpoint holds all that it keeps between steps."""
+
+    def run_in(folder):
+        rate = LEARNING_RATES[optimizer]
+        run = make_run(tmp_path, epochs=3, optimizer=optimizer, learning_rate=rate)
+        run.folder = folder or run.folder
+        network = make_network("keras")
+        before = network.get_weights()
+        train(network, data, run)
+        assert not any(map(np.array_equal, before[::2], network.get_weights()[::2]))  # it moves
+        return run, load_checkpoint(run.folder).state
+
+    run, whole = run_in(None)
+    checkpoint_paths(run.folder)[0].unlink()
+    resumed, state = run_in(run.folder)
+    assert len(state) == len(whole) and all(map(np.array_equal, state, whole))
+    assert resumed.history.rows[:2] == run.history.rows[:2]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

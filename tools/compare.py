@@ -1,4 +1,4 @@
-"""Compare saved runs: what differs in their options, how well they did, and how fast.
+"""Compare saved runs: what differs in their options and layers, how well they did, how fast.
 
 Prints a table and saves it with a figure in `results/comparisons/`. Of two runs it also says
 whether the difference may be chance, and shows the images on which they disagree. A run with
@@ -28,6 +28,7 @@ from experiment.runs.saved import SavedRun
 from experiment.values import as_typed, in_words, whole_number
 from tools.command_line import RUN_HELP, ToolParser
 from tools.comparison.significance import compare_networks, compare_seeds
+from tools.comparison.versions import differing_layers, differing_scripts
 from tools.saved import find_run, load_dataset, read_runs, run_folders
 
 # What a config.json holds beside options. The seeds shown are those that gave a result.
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] = ()) -> None:
         labels = choose_labels(runs, options)
         predictions = predictions_of_two(runs)
         text = table(runs, options)
+        for found in (differing_layers(runs, names_of(runs)), differing_scripts(runs)):
+            text += f"\n\n{found}" if found else ""
         if predictions:
             right = [logits.argmax(axis=1) == classes for logits, classes in predictions]
             text += f"\n\n{compare_networks(*right, labels)}"

@@ -1,7 +1,7 @@
 """Export a trained network: as a SavedModel, for LiteRT (phones, small computers), or as ONNX.
 
 It is written in float32 into the run's folder, below `export/`, once its probabilities are those of
-Keras, within 0.00001, for every test image. Raw pixels, uint8 (n, 28, 28), go in, and logits
+Keras, within 0.00001, for every test image. Raw pixels, uint8 (n, 28, 28), go in, and probabilities
 (n, 10) come out, for any number n. Of several seeds the first one's network is exported.
 """
 
@@ -35,7 +35,7 @@ ONNX_PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
 TOLERANCE = 1e-5  # of a probability
 BATCH_SIZE = 1000
 
-Network = Callable[[np.ndarray], np.ndarray]  # images to logits
+Network = Callable[[np.ndarray], np.ndarray]  # images to probabilities or logits
 
 
 def main(argv: Sequence[str] = ()) -> None:
@@ -49,6 +49,9 @@ def main(argv: Sequence[str] = ()) -> None:
         metavar="NAME",
         help=f"{', '.join(FILES)} (%(default)s)",
     )
+    parser.add_argument(
+        "--logits", action="store_true", help="export without the softmax: logits come out"
+    )
     args = parser.parse_args(argv)
     if "keras" not in sys.modules:  # only on TensorFlow can Keras export every format
         os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -56,11 +59,14 @@ def main(argv: Sequence[str] = ()) -> None:
         missing = [name for name in ONNX_PACKAGES if not find_spec(name)]
         if args.format == "onnx" and missing:
             raise UserError(f"ONNX needs further packages: pip install {' '.join(missing)}")
-        export(find_network(args.run, args.results_dir).trainings[0], args.format)
+        run = find_network(args.run, args.results_dir).trainings[0]
+        export(run, args.format, args.logits)
 
 
-def export(run: SavedRun, format: str) -> None:
+def export(run: SavedRun, format: str, logits: bool = False) -> None:
     """Write the network of `run`, test it, and only then put it in its place.
+
+    It gives probabilities, or `logits`.
 
     Raises UserError where it is not one of Keras's, or where its probabilities differ from those.
     """
@@ -70,14 +76,15 @@ def export(run: SavedRun, format: str) -> None:
     images, labels = dataset.test_images, dataset.test_labels
     path = run.folder / "export" / FILES[format]
     path.parent.mkdir(exist_ok=True)
-    expected = model.predict(images, batch_size=BATCH_SIZE, verbose=0)
+    expected = softmax(model.predict(images, batch_size=BATCH_SIZE, verbose=0), axis=1)
     with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as scratch:
         partial = Path(scratch) / path.name
-        write(model, partial, format)
+        write(model if logits else with_softmax(model), partial, format)
         network = load(partial, format)
         starts = range(0, len(images), BATCH_SIZE)
-        logits = np.concatenate([network(images[i : i + BATCH_SIZE]) for i in starts])
-        difference = np.abs(softmax(logits, axis=1) - softmax(expected, axis=1)).max()
+        outputs = np.concatenate([network(images[i : i + BATCH_SIZE]) for i in starts])
+        probabilities = softmax(outputs, axis=1) if logits else outputs
+        difference = np.abs(probabilities - expected).max()
         if not difference <= TOLERANCE:
             raise UserError(
                 f"the exported network is not the same: probabilities differ by {difference:.2g}"
@@ -86,7 +93,7 @@ def export(run: SavedRun, format: str) -> None:
         if path.is_dir():
             shutil.rmtree(path)
         partial.replace(path)
-    accuracy = (logits.argmax(axis=1) == labels).mean()
+    accuracy = (outputs.argmax(axis=1) == labels).mean()
     flipped = ", averaged with flipped images" if run.config.get("test_flip") else ""
     size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
     print(
@@ -94,12 +101,22 @@ def export(run: SavedRun, format: str) -> None:
         f"{run.config.get('precision', 'float32')}{flipped}); probabilities differ from Keras's "
         f"by at most {difference:.1g}\n"
         f"{size / 1e6:.2f} MB; {one:.2f} ms for one image, {many:.1f} ms for 1,000 (median)\n"
-        f"exported to {path}"
+        f"exported to {path}, which gives {'logits' if logits else 'probabilities'}"
     )
 
 
+def with_softmax(model):
+    """The same network, giving probabilities instead of logits."""
+    import keras
+
+    softmax_layer = keras.layers.Softmax(dtype="float32")
+    longer = keras.Model(model.inputs[0], softmax_layer(model.outputs[0]))
+    longer(np.zeros((1, 28, 28), np.uint8))  # ONNX's exporter wants a model that was called
+    return longer
+
+
 def in_float32(model):
-    """The same network, computing in float32 whatever it was trained in."""
+    """The same network, computing in float32 whatever it was trained in, from raw pixels."""
     import keras
 
     def copy(layer):
@@ -107,7 +124,12 @@ def in_float32(model):
 
     twin = keras.models.clone_model(model, clone_function=copy)
     twin.set_weights(model.get_weights())
-    return twin
+    images = keras.Input((28, 28), dtype="uint8")
+    if (twin.input_shape, twin.inputs[0].dtype) == (images.shape, images.dtype):
+        return twin
+    # Keras itself takes pixels for float32, and adds a channel; other programs do not.
+    pixels = keras.layers.Reshape(twin.input_shape[1:])(keras.layers.Rescaling(1.0)(images))
+    return keras.Model(images, twin(pixels))
 
 
 def write(model, path: Path, format: str) -> None:

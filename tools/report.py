@@ -1,4 +1,4 @@
-"""Draw the figures of a finished run again, from its saved numbers and its saved model.
+"""Draw the figures and the page of a finished run again, from its saved numbers and model.
 
 Of a sweep, and of several seeds, every run's figures are drawn, and those that compare them.
 """
@@ -11,6 +11,7 @@ if not __package__:  # started as a file: python tools/report.py
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.errors import UserError, one_line_errors
+from experiment.gallery.page import write_report
 from experiment.options import FIGURES
 from experiment.runs.folder import read_config
 from experiment.values import one_of
@@ -57,6 +58,8 @@ def redraw(folder: Path, which: str) -> None:
             figures.draw_run(one, which, model, dataset)
     if len(read_config(folder)["combinations"]) > 1:
         figures.draw_sweep(folder, runs)
+    for run in runs:
+        write_report(run)
     print(f"figures in {folder}", flush=True)
 
 

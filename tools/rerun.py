@@ -22,10 +22,11 @@ from common.files import REPOSITORY
 from experiment.backend.device import BACKENDS
 from experiment.options import NOT_COMPARED
 from experiment.runs.checkpoints import checkpoint_paths, read_checkpoint
-from experiment.runs.folder import read_config
+from experiment.runs.folder import SCRIPT, read_config
 from experiment.runs.history import COLUMNS, History
 from experiment.runs.saved import SavedRun
 from tools.command_line import RUN_HELP, ToolParser
+from tools.comparison.versions import changed_lines
 from tools.saved import find_run, read_runs
 
 
@@ -38,7 +39,9 @@ def main(argv: Sequence[str] = ()) -> None:
         folder = find_run(args.run, args.results_dir)
         read_runs(folder)  # raises UserError now if a file is damaged
         config = read_config(folder)
-        again = start(folder, config, options_again(folder, config), args.results_dir)
+        options = options_again(folder, config)
+        tell_changes(folder, config)
+        again = start(folder, config, options, args.results_dir)
         if not same_results(folder, again):
             sys.exit(1)
 
@@ -59,6 +62,13 @@ def options_again(folder: Path, config: dict) -> list[str]:
     if config.get("data_dir") is not None:  # what was typed may be relative to another folder
         options += ["--data-dir", config["data_dir"]]
     return options
+
+
+def tell_changes(folder: Path, config: dict) -> None:
+    """Print whether the script has changed since the run, where the run kept a copy."""
+    script, copy = REPOSITORY / f"{config['script']}.py", folder / SCRIPT
+    if copy.exists() and (changes := changed_lines(copy.read_bytes(), script.read_bytes())):
+        print(f"{script.name} has changed since the run ({changes}): see {copy}", flush=True)
 
 
 def start(folder: Path, config: dict, options: Sequence[str], results: Path) -> Path:

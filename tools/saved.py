@@ -48,7 +48,8 @@ def find_run(text: str, results: Path) -> Path:
         names = " or ".join(f"{folder.parent.name}/{folder.name}" for folder in found)
         raise UserError(f"several runs are named {text!r}: choose {names}")
     if not found:
-        near = suggestion(text, [folder.name for folder in folders])
+        names = [folder.name for folder in folders]
+        near = suggestion(text, names) or f"; the newest: {', '.join(names[:5]) or 'none'}"
         raise UserError(f"there is no run {text!r} in {results}{near}")
     return found[0]
 

@@ -17,6 +17,8 @@ RANGES = {
     "fashion_mnist": {"accuracy": (0, 0.998), "loss": (0.01, 5)},
 }
 RATE_RANGE = (1e-5, 1)
+LABELLED_EPOCHS = 3  # the curves of more say enough by themselves
+GUESSING = {"accuracy": 0.1, "loss": np.log(10)}  # of ten classes, each as probable
 
 
 def curves(
@@ -37,35 +39,52 @@ def curves(
     note = "Training is measured during the epoch, validation after it"
     if regularizers:
         note += f" and without {' and '.join(regularizers)}: training looks worse than it is"
-    figure = style.titled(title, f"{note}.", 6.4)
-    panels, strips = figure.subplots(2, 2, sharex=True, height_ratios=(6, 1))
-    for axes, (quantity, limits) in zip(panels, RANGES[dataset_name].items(), strict=True):
-        _draw_quantity(axes, histories, quantity, limits)
-    for axes in strips:
-        _draw_rates(axes, histories[0], schedule)
-    panels[0].set(ylabel="accuracy", xlim=(0, epochs + 0.5))
-    panels[1].set_ylabel("loss (cross-entropy)")
-    strips[0].set_ylabel("learning\nrate", fontsize=9)
-    panels[0].legend(loc="upper left")  # in corners that curves stay away from
-    panels[1].legend(loc="lower left")
+    note += ".\nThe test uses the weights of the last epoch, not of the best one."
+    if epochs == 1:
+        note += " A curve has a point for each epoch: here only one."
+    figure = style.titled(title, note, 6.4)
+    places = [["accuracy", "loss"], ["rate", "loss"]]
+    panels = figure.subplot_mosaic(places, sharex=True, height_ratios=(6, 1))
+    for quantity, limits in RANGES[dataset_name].items():
+        _draw_quantity(panels[quantity], histories, quantity, limits)
+    _draw_rates(panels["rate"], histories[0], schedule)
+    panels["accuracy"].tick_params(labelbottom=False)
+    panels["accuracy"].set(ylabel="accuracy", xlim=(0, epochs + 0.5))
+    panels["loss"].set(ylabel="loss (cross-entropy)", xlabel="epoch")
+    panels["rate"].set_ylabel("learning\nrate", fontsize=9)
+    panels["accuracy"].legend(loc="upper left")  # in corners that curves stay away from
+    panels["loss"].legend(loc="lower left")
     return figure
 
 
 def _draw_quantity(axes, histories: Sequence[History], quantity: str, limits: tuple) -> None:
-    """Draw training dashed, validation solid, and a star at validation's best epoch."""
+    """Draw training dashed, validation solid, and a star at validation's best epoch.
+
+    The few points of a short run have their values beside them.
+    """
+    form = ".2%" if quantity == "accuracy" else ".4f"
     look = {"limits": limits, "band": 0.2, "marker": "o", "ms": 3}
     dashed = {"color": style.TRAINING_COLOUR, "ls": "--"}
     draw_mean(axes, histories, quantity, label="training", **dashed, **look)
     name, solid = f"validation_{quantity}", {"color": style.VALIDATION_COLOUR}
     draw_mean(axes, histories, name, label="validation", **solid, **look)
     mean = columns(histories, name).mean(axis=0)
+    if len(mean) <= LABELLED_EPOCHS:
+        above = quantity == "loss"  # where training usually lies above validation
+        look = {"ha": "center", "va": "center", "fontsize": 9, "textcoords": "offset points"}
+        for line, up in zip(axes.lines, (above, not above), strict=False):
+            look |= {"xytext": (0, 12 if up else -12), "color": line.get_color()}
+            for point in line.get_xydata():
+                axes.annotate(f"{point[1]:{form}}", point, in_layout=False, **look)
     if np.isfinite(mean).any():
-        find, form = (np.nanargmax, ".2%") if quantity == "accuracy" else (np.nanargmin, ".4f")
-        best = find(mean)
+        best = (np.nanargmax if quantity == "accuracy" else np.nanargmin)(mean)
         star = {"color": style.WRONG_COLOUR, "ms": 11, "zorder": 3}
         label = f"best validation: {mean[best]:{form}} after epoch {best + 1}"
         axes.plot(best + 1, axes.lines[-1].get_ydata()[best], "*", label=label, **star)
     style.set_quantity(axes, quantity)
+    axes.axhline(GUESSING[quantity], color="0.3", lw=1, ls=":", zorder=0)
+    at = axes.get_yaxis_transform()
+    axes.text(0.99, GUESSING[quantity], "guessing", transform=at, ha="right", va="bottom", size=8)
     axes.set_ylim(limits)
 
 
@@ -98,14 +117,15 @@ def sweep(
         marker = style.MARKERS[place % 7] if len(histories[0]["epoch"]) <= 30 else ""
         draw_mean(accuracy_axes, histories, "validation_accuracy", marker=marker, **look)
         draw_mean(loss_axes, histories, "validation_loss", marker=marker, **look)
-        draw_mean(loss_axes, histories, "loss", ls="--", **look)
+        draw_mean(loss_axes, histories, "loss", ls="--", marker=marker and "x", **look)
         test_axes.plot(accuracies, [place] * len(accuracies), "o", color=colour, ms=5, alpha=0.7)
         if len(accuracies) > 1:
             bar = {"color": colour, "fmt": "|", "ms": 18, "capsize": 5, "lw": 2}
             test_axes.errorbar(np.mean(accuracies), place, xerr=np.std(accuracies, ddof=1), **bar)
     accuracy_axes.set(xlabel="epoch", ylabel="validation accuracy")
-    loss_axes.set(xlabel="epoch", ylabel="loss: validation solid, training dashed")
+    loss_axes.set(xlabel="epoch", ylabel="loss: validation solid, training dashed (x)")
     for axes, quantity in ((accuracy_axes, "accuracy"), (loss_axes, "loss")):
+        axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         style.set_quantity(axes, quantity)
     test_axes.set(xlabel="test accuracy", ylabel=options, ylim=(len(groups) - 0.5, -0.5))

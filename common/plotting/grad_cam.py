@@ -26,7 +26,8 @@ def convolutions(model: keras.Model) -> list[keras.Layer]:
 
 def feature_maps(model: keras.Sequential, images: np.ndarray) -> dict[str, np.ndarray]:
     """Each convolution's output by its name, (n, height, width, filters), for uint8 images."""
-    maps, outputs = {}, images
+    shape, kind = (-1, *model.input_shape[1:]), model.inputs[0].dtype  # perhaps with a channel
+    maps, outputs = {}, keras.ops.cast(images.reshape(shape), kind)
     for layer in model.layers:
         outputs = layer(outputs, training=False)
         if layer in convolutions(model):

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from scipy import special
 
 from common.plotting import style
 
 MISTAKE_ROWS, MISTAKE_COLUMNS = 4, 5
+WRONG_FRACTIONS = 0.001, 1  # of the images of a class, from the lightest orange to the darkest
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -65,23 +68,28 @@ def calibrate(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> 
     return Calibration(counts, confidence, accuracy, interval, float(error))
 
 
-def calibration(probabilities: np.ndarray, labels: np.ndarray, title: str) -> Figure:
+def calibration(
+    probabilities: np.ndarray, labels: np.ndarray, title: str, label_smoothing: float = 0
+) -> Figure:
     """A reliability diagram: accuracy by confidence, and below it the number of images."""
     measured = calibrate(probabilities, labels)
     bins = len(measured.counts)
     caption = (
-        f"Expected calibration error {measured.error:.2%}: the mean distance of the dots, at the "
-        f"mean confidence of {bins} bins, from the diagonal, weighted by the images in each bin. "
-        "Above the diagonal the network is right more often than its confidence says."
+        "A dot: the accuracy of a bar's images, at their mean confidence. Expected calibration "
+        f"error {measured.error:.2%}: the dots' mean distance from the diagonal, weighted by "
+        "images. Above the diagonal the network is right more often than it says"
     )
-    figure = style.titled(title, caption, 7)
+    if label_smoothing:
+        target = 1 - label_smoothing * (1 - 1 / probabilities.shape[1])
+        caption += f": label smoothing of {label_smoothing:g} aims at {style.percent(target)}"
+    figure = style.titled(title, f"{caption}.", 7)
     axes, count_axes = figure.subplots(2, 1, sharex=True, height_ratios=(5, 2))
     left, bar = np.arange(bins) / bins, {"width": 1 / bins, "align": "edge"}
     blue = {"color": style.RIGHT_COLOUR, "edgecolor": style.RIGHT_COLOUR, "alpha": 0.35}
     axes.bar(left, measured.accuracy, **bar, **blue, label="accuracy")
     spread = np.abs(measured.interval - measured.accuracy)
     dots = {"fmt": "o", "ms": 5, "capsize": 3, "color": style.WRONG_COLOUR}
-    axes.errorbar(measured.confidence, measured.accuracy, spread, **dots, label="95 % interval")
+    axes.errorbar(measured.confidence, measured.accuracy, spread, **dots, label="its 95 % interval")
     axes.plot([0, 1], [0, 1], "--", color="0.3", lw=1.2, label="perfect calibration")
     axes.set(ylabel="accuracy", ylim=(0, 1.02), xlim=(0, 1.005), axisbelow=True)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
@@ -101,17 +109,20 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str)
     """Counts, int (true class, predicted class), coloured by their fraction of the row."""
     caption = (
         "A row shows how the test images of one class were predicted. Blue: right; orange: wrong. "
-        "The darker, the greater the fraction of the row; each colour has its own scale."
+        "The darker, the greater the fraction of the row. The scales are the same in all figures."
     )
     figure = style.titled(title, caption, 9)
     axes = figure.subplots()
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(len(counts), dtype=bool)
     wrong = np.ma.masked_where(diagonal | (counts == 0), fractions)
-    worst = wrong.max() if wrong.count() else 1
-    # Two scales: on one, the mistakes of a network with 1 % errors would be invisible.
+    # Two scales: on one, the mistakes of a network with 1 % errors would be invisible. Both stop
+    # at a shade on which black numbers are legible.
     axes.imshow(np.ma.masked_where(~diagonal, fractions), cmap="Blues", vmin=0, vmax=1.6)
-    axes.imshow(wrong, cmap="Oranges", vmin=0, vmax=1.4 * worst)
+    oranges = ListedColormap(colormaps["Oranges"](np.linspace(0.05, 0.7, 256)))
+    shown = axes.imshow(wrong, oranges, norm=LogNorm(*WRONG_FRACTIONS, clip=True))
+    bar = figure.colorbar(shown, ax=axes, shrink=0.6, label="wrong: fraction of the row")
+    bar.ax.yaxis.set_major_formatter(style.percent)
     for true, predicted in np.argwhere(counts):
         axes.text(predicted, true, counts[true, predicted], ha="center", va="center")
     slanted = {"rotation": 45, "ha": "right"} if max(map(len, class_names)) > 2 else {}

@@ -33,7 +33,8 @@ def titled(title: str, caption: str, height: float, width: float = WIDTH) -> Fig
     """An empty figure with a title above and a caption below; sizes in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.suptitle(title)
-    figure.supxlabel(textwrap.fill(caption, 140), fontsize=9, style="italic")
+    lines = [textwrap.fill(line, 140) for line in caption.split("\n")]
+    figure.supxlabel("\n".join(lines), fontsize=9, style="italic")
     return figure
 
 

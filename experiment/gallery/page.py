@@ -1,6 +1,6 @@
-"""The gallery: `results/index.html`, one page that shows and compares every run of a folder.
+"""The gallery: `results/index.html` shows and compares every run of a folder, `report.html` one.
 
-The page is `gallery.html` with the runs' numbers put into it, so that it needs no server.
+Each is a template with the runs' numbers put into it, so that it needs no server.
 """
 
 import contextlib
@@ -16,13 +16,12 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import write_atomically
-from experiment.options import NOT_COMPARED
-from experiment.runs.folder import MARKER, read_config
+from experiment.options import NOT_COMPARED, SETTINGS
+from experiment.runs.folder import MARKER, NETWORK, SCRIPT, read_config
 from experiment.runs.saved import SavedRun, read_run
-from experiment.values import as_typed
 
-TEMPLATE = Path(__file__).with_name("gallery.html")
 PLACE_OF_RUNS = "@RUNS@"
+REPORT = "report.html"
 # Near the start of the template; the second one is that of an earlier version.
 SIGNATURES = (b'content="experiment/gallery/page.py"', b'content="common/gallery.py"')
 
@@ -48,21 +47,44 @@ def refresh_after(folder: Path) -> None:
 def refresh(results: Path, ended: Path | None = None) -> Path:
     """Write `index.html` into the results folder anew, and give its path.
 
-    The folder `ended` belongs to a run that ends just now: that it is still marked as unfinished
-    is not shown. Raises UserError where the page cannot be written, or would replace another.
+    Every run with a result gets its `report.html`. The folder `ended` belongs to a run that ends
+    just now: only its reports are written, and that it is still marked as unfinished is not shown.
+    Raises UserError where the page cannot be written, or would replace another.
     """
     page = results / "index.html"
     if page.exists() and not any(mark in page.read_bytes()[:1000] for mark in SIGNATURES):
         raise UserError(f"{page} is not a gallery of runs: move it, and refresh again")
     files = results.glob("*/*/*")
     folders = sorted({file.parent for file in files if file.name in A_RUN_HOLDS})
+    for folder in [ended] if ended else folders:
+        for place in places(folder):
+            with contextlib.suppress(Exception):  # what is wrong with it is for its row to say
+                write_report(read_run(place))
     rows = [row_of(place, results, ended) for folder in folders for place in places(folder)]
     refreshed = datetime.now().astimezone().isoformat(" ", "minutes")[:16]
-    # A "<" could end the page's script element; JSON in ASCII has room for any name of a file.
-    content = json.dumps({"refreshed": refreshed, "runs": rows}).replace("<", "\\u003c")
-    template = TEMPLATE.read_text(encoding="utf-8")
-    write_atomically(page, template.replace(PLACE_OF_RUNS, content).encode())
+    write_page(page, "gallery.html", {"refreshed": refreshed, "runs": rows})
     return page
+
+
+def write_report(run: SavedRun) -> None:
+    """Write `report.html`, all that is known of one run, into its folder and those of its seeds."""
+    depth, metrics = len(Path(run.name).parts), run.trainings[0].metrics
+    row = row_of(run.folder, run.folder.parents[depth - 1], ended=run.folder)
+    row |= {"home": "../" * depth, "script_copy": (run.folder / SCRIPT).exists()}
+    row |= {key: metrics.get(key) for key in ("per_class", "confusion_matrix")}
+    row["members"] = {one.folder.name: one.metrics["test_accuracy"] for one in run.members}
+    write_page(run.folder / REPORT, REPORT, row)
+    for member in run.members:
+        write_report(member)
+
+
+def write_page(path: Path, template: str, content: dict) -> None:
+    """Write a template with the content put into it."""
+    content["settings"] = [name.replace("_", " ") for name in SETTINGS]
+    # NaN is no JSON; a "<" could end the script element; ASCII has room for any name of a file.
+    text = json.dumps(json.loads(json.dumps(content), parse_constant=str)).replace("<", "\\u003c")
+    page = Path(__file__).with_name(template).read_text(encoding="utf-8")
+    write_atomically(path, page.replace(PLACE_OF_RUNS, text).encode())
 
 
 def places(folder: Path) -> list[Path]:
@@ -81,6 +103,7 @@ def row_of(place: Path, results: Path, ended: Path | None) -> dict:
     path = place.relative_to(results)
     row = {"name": "/".join(path.parts[1:]), "script": path.parts[0]}
     row |= {"link": link(path), "figures": figures(place, results)}
+    row["report"] = (place / REPORT).exists()
     try:
         if place != ended and (place / MARKER).exists():
             text = (place / MARKER).read_text(encoding="utf-8", errors="replace").strip()
@@ -91,6 +114,8 @@ def row_of(place: Path, results: Path, ended: Path | None) -> dict:
         if "unfinished" not in row or (place / "metrics.json").exists():
             run = read_run(place)
             row |= measurements(run)
+        network = run.trainings[0].folder / NETWORK
+        row["network"] = network.read_text("utf-8", "replace") if network.exists() else ""
         if run.metrics or (place / "history.csv").exists():
             row |= curves(run)
     except Exception as error:  # a file may hold anything, and the other rows are to be seen
@@ -113,18 +138,16 @@ def figures(place: Path, results: Path) -> list[tuple[str, str]]:
 
 
 def settings(config: dict) -> dict:
-    """What was asked for: data, time, and each option as text, such as `512,512` or `yes`."""
+    """What was asked for: data, time, and each option."""
     options = {key: config[key] for key in config.keys() - UNCOMPARED}
     for package, version in config.get("versions", {}).items():
         options[f"version of {package}"] = version
-    words = {
-        key: ("no", "yes")[v] if isinstance(v, bool) else as_typed(v) for key, v in options.items()
-    }
     return {
         "dataset": str(config.get("title", "")),
         "synthetic": bool(config.get("synthetic")),
         "started": str(config.get("started", "")),
-        "options": {key.replace("_", " "): words[key] for key in sorted(words)},
+        "command": " ".join(map(str, config.get("command_line", []))),
+        "options": {key.replace("_", " "): options[key] for key in sorted(options)},
     }
 
 

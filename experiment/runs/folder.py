@@ -5,6 +5,7 @@ says so.
 """
 
 import contextlib
+import inspect
 import itertools
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from pathlib import Path
 from common.errors import UserError
 from common.files import read_json, write_atomically
 
-MARKER = "UNFINISHED"
+MARKER, NETWORK, SCRIPT = "UNFINISHED", "network.md", "script.py"
+_imported = {}  # of each script its module's specification, new with each import, and its text
 OLD_NAMES = {"rendered": "synthetic", "repeats_exactly": "deterministic"}
 
 
@@ -85,6 +87,35 @@ def remove_partial_files(folder: Path) -> None:
     for path in folder.glob(".[0-9]*-*"):
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def keep_script(script: str, folder: Path) -> None:
+    """Copy the script into a new run's folder, as it was imported; warn if it was edited since."""
+    path, copy = Path(script), folder / SCRIPT
+    text = imported_text(path)
+    if text != path.read_bytes():
+        problem = "was edited after it was imported, and runs as it was: reload it, or use %run"
+        print(f"warning: {path.name} {problem}", file=sys.stderr)
+    if text is not None and not copy.exists():  # a resumed run keeps that of its start
+        write_atomically(copy, text)
+
+
+def imported_text(path: Path) -> bytes | None:
+    """The text of a script as it was imported; None where it was edited before its first run."""
+    text, module = path.read_bytes(), sys.modules.get(path.stem)
+    started = getattr(sys.modules["__main__"], "__file__", None) == str(path)
+    if started or getattr(module, "__file__", None) != str(path):
+        return text  # it was read just now
+    spec, known = _imported.get(path, (None, None))
+    if spec is not module.__spec__:  # imported for the first time, or again
+        known = None
+        functions = [value for value in vars(module).values() if inspect.isfunction(value)]
+        own = [each.__code__ for each in functions if each.__module__ == module.__name__]
+        with contextlib.suppress(SyntaxError):
+            if all(code in compile(text, path, "exec").co_consts for code in own):
+                known = text
+        _imported[path] = module.__spec__, known
+    return known
 
 
 @contextlib.contextmanager

@@ -23,15 +23,20 @@ PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "matplotlib
 
 @dataclass
 class Run:
-    """One training: options, data, device, history, and the results after it."""
+    """One training: what a script's `main` works on, and gives back."""
 
-    folder: Path
-    args: argparse.Namespace
-    dataset: Dataset  # before the split
+    folder: Path  # with all that it has saved: see results/README.md
+    args: argparse.Namespace  # its options
+    dataset: Dataset  # before the split; `split()` gives training, validation and test images
     device: Device
-    history: History = field(default_factory=History)
-    metrics: dict | None = None  # after testing
-    model: object = None  # after testing
+    history: History = field(default_factory=History)  # `history.column("loss")` and others
+    metrics: dict | None = None  # what metrics.json says; None before testing
+    model: object = None  # the trained network; None before testing
+    told: set[str] = field(default_factory=set, repr=False)  # networks printed in this call
+
+    def __repr__(self) -> str:
+        tested = f"test accuracy {self.metrics['test_accuracy']:.2%}" if self.metrics else "no test"
+        return f"<Run of {self.args.script}: {tested}, in {self.folder}>"
 
     @property
     def custom_engine(self) -> bool:
@@ -44,8 +49,15 @@ class Run:
         return choose_augmentation(vars(self.args))
 
     def split(self) -> Dataset:
-        """The dataset with its training images split by the run's seed; see `Dataset.split`."""
-        return self.dataset.split(self.args.validation, self.args.seed, self.args.images)
+        """The dataset with its training images split by the run's seed; see `Dataset.split`.
+
+        Of synthetic images there may be fewer than a recipe for the real ones asks for.
+        """
+        images, total = self.args.images, len(self.dataset.train_labels)
+        if self.dataset.synthetic and images != "all" and images > total:
+            self.say(f"images: all {total:,} synthetic ones, because there are no {images:,}")
+            images = "all"
+        return self.dataset.split(self.args.validation, self.args.seed, images)
 
     def say(self, line: str) -> None:
         """Print progress, unless --quiet."""

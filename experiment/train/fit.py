@@ -1,11 +1,48 @@
-"""`compile_options` and `fit`, which the scripts call for a network of any engine."""
+"""What the scripts call for a network of any engine: `with_logits`, `compile_options`, `fit`."""
 
+import sys
 from contextlib import nullcontext
 
 from common.data.dataset import Dataset
+from common.errors import UserError
+from experiment.network import keep_network
 from experiment.runs.run import Run
 from experiment.train.batches import Batches, schedule_of
 from experiment.train.recorder import Recorder, advice_on_memory, stop_requests
+
+
+def with_logits(model, run: Run):
+    """The network, with logits (n, 10) at its end: a softmax or sigmoid there is left out.
+
+    Another activation there is a warning. Raises UserError for one of Keras that does not take
+    (n, 28, 28) or does not give (n, 10).
+    """
+    if run.custom_engine:
+        return model
+    import keras  # not at the top: it takes seconds
+
+    taken, given = (getattr(model, f"{end}_shape", None) for end in ("input", "output"))
+    if taken not in ((None, 28, 28), (None, 28, 28, 1)) or given != (None, 10):
+        shapes = f"takes {taken} and gives {given}".replace("(None", "(n")
+        wanted = 'begin with Input((28, 28), dtype="uint8") and end with Dense(10)'
+        raise UserError(f"build_model's network {shapes}; it must {wanted}, a logit for each class")
+    last = model
+    while isinstance(last, keras.Model):  # a network may be the last layer of another
+        whole, last = last, last.outputs[0]._keras_history.operation
+    function = getattr(last, "activation", last)  # of Dense or Activation; or a Softmax itself
+    name = getattr(function, "__name__", type(function).__name__).lower().partition("_")[0]
+    if name not in ("softmax", "sigmoid"):
+        if function is not last and name not in ("linear", "log"):  # log_softmax gives logits
+            print(f"warning: {name} at the network's end limits the logits", file=sys.stderr)
+        return model
+    run.say(f"note: the {name} at the network's end is left out: loss and tests take logits")
+    if function is not last:
+        last.activation = keras.activations.linear
+    elif isinstance(whole, keras.Sequential):
+        whole.pop()
+    else:
+        return keras.Model(model.input, last.input)
+    return model
 
 
 def compile_options(data: Dataset, run: Run) -> dict:
@@ -27,6 +64,7 @@ def fit(model, data: Dataset, run: Run) -> None:
     loss is no longer finite, the model gets back the weights of the epoch before; when memory runs
     out, it keeps those it has. `run.history.failure` says why.
     """
+    keep_network(model, run)
     fit_any = fit_from_scratch
     if not run.custom_engine:
         from experiment.train.keras_loop import fit as fit_any

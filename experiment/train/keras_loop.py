@@ -7,6 +7,7 @@ from functools import partial
 import keras
 import numpy as np
 
+from common.errors import UserError
 from experiment.backend.device import Device
 from experiment.backend.processes import peer_watchdog
 from experiment.backend.replicas import replica_scopes
@@ -54,7 +55,7 @@ def make_loss(args: Namespace):
 
 
 def make_optimizer(args: Namespace, schedule: Schedule) -> keras.optimizers.Optimizer:
-    """The optimizer that the options name, with its learning-rate schedule."""
+    """The optimizer that the options name, with its schedule; UserError where Keras lacks it."""
     rate = args.learning_rate
     if args.schedule == "cosine":
         warm_up = {"warmup_target": schedule.highest, "warmup_steps": schedule.warm_up}
@@ -64,7 +65,11 @@ def make_optimizer(args: Namespace, schedule: Schedule) -> keras.optimizers.Opti
         return keras.optimizers.SGD(rate, momentum=0.9)
     if args.optimizer == "adam_short":  # averages over about 5 and 20 steps, not 10 and 1,000
         return keras.optimizers.Adam(rate, beta_1=0.8, beta_2=0.95)
-    return keras.optimizers.get({"class_name": args.optimizer, "config": {"learning_rate": rate}})
+    classes = {name.lower(): kind for name, kind in vars(keras.optimizers).items()}
+    if args.optimizer not in classes:
+        older = f"Keras {keras.__version__} has no optimizer {args.optimizer}"
+        raise UserError(f"{older}: choose another, or pip install --upgrade keras", status=2)
+    return classes[args.optimizer](rate)
 
 
 def fit(model: keras.Model, batches: Batches, validation: tuple | None, run: Run) -> Recorder:
@@ -94,11 +99,18 @@ def fit(model: keras.Model, batches: Batches, validation: tuple | None, run: Run
             validation_data=None if several else validation,
             validation_batch_size=1000,
             verbose=int(recorder.progress_bar),
-            callbacks=[callback],
+            callbacks=[callback, ProgressBar()],
         )
     if several:
         model.set_weights(trained.get_weights())
     return recorder
+
+
+class ProgressBar(keras.callbacks.ProgbarLogger):
+    """Keras's own, which counts past the end of an epoch where it takes several steps at once."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(min(batch, self.target - 1), logs)
 
 
 def replica(model: keras.Model, batches: Batches, run: Run) -> keras.Model:

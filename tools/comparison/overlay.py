@@ -41,8 +41,8 @@ def overlay(runs: Sequence[SavedRun], labels: Sequence[str], title: str) -> Figu
         panels[f"{quantity} by epoch"].xaxis.set_major_locator(MaxNLocator(integer=True))
     set_quantity(panels["test"], "accuracy")
     panels["test"].set(xlabel="seconds of training, with validation", ylabel="test accuracy")
-    for name in ("accuracy by seconds", "loss by seconds", "test"):
-        panels[name].set_xlim(left=0)
+    for axes in panels.values():
+        axes.set_xlim(left=0)
     handles = [Line2D([], [], label=label, **look) for label, look in zip(labels, looks)]  # noqa: B905
     figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns, handlelength=4)
     return figure

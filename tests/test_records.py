@@ -205,7 +205,7 @@ def test_the_digits_of_a_network_are_those_of_its_validation_images(
     import mnist_dense
 
     argv = "--engine numpy --hidden 8 --epochs 3 --validation 0.3 --quiet --figures none --name a"
-    (run,) = mnist_dense.main([*argv.split(), "--results-dir", str(tmp_path)])
+    run = mnist_dense.main([*argv.split(), "--results-dir", str(tmp_path)])
     digits = from_scratch.digit_accuracies(read_run(run.folder))
     assert sorted(digits) == list(range(10))
     mean = sum(digits.values()) / 10  # the tiny classes are of one size

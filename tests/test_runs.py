@@ -178,12 +178,12 @@ def test_an_untrained_network_is_tested_and_can_be_trained_further(
     argv = (
         f"--engine {engine} --hidden 8 --epochs 0 --figures curves --name a --results-dir".split()
     )
-    (run,) = mnist_dense.main([*argv, str(tmp_path)])
+    run = mnist_dense.main([*argv, str(tmp_path)])
     assert not run.history.rows and run.metrics["training_accuracy"] is None
     assert abs(run.metrics["test_loss"] - np.log(10)) < 0.5  # it knows nothing
     assert capsys.readouterr().err == "" and not (run.folder / "curves.png").exists()
     further = ["--resume", "a", "--epochs", "2", "--results-dir", str(tmp_path)]
-    (run,) = mnist_dense.main(further)
+    run = mnist_dense.main(further)
     assert len(run.history.rows) == 2 and run.metrics["training_accuracy"] > 0.1
 
 

@@ -117,7 +117,7 @@ def draw_digits(axes, colours) -> None:
         axes.plot(digit, mean(values), "_", color=colours[0], ms=22, mew=2)
     axes.axhline(0.92, color=colours[4], ls="--", label="reported: all digits with 92 %")
     axes.set(title="B1: each digit after 150 steps", xlabel="digit", ylabel="validation accuracy")
-    axes.set(ylim=(0.7, 1), xticks=range(10))
+    axes.set(ylim=(0.6, 1), xticks=range(10))
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.legend(loc="lower left")
 

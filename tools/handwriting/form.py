@@ -10,20 +10,18 @@ with the garment in the middle, brightness negated (arXiv:1708.07747, section 2)
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
-from scipy.spatial import ConvexHull
 
 from tools.handwriting.ink import NothingFoundError, digits_of, ink_of, smooth_surface, strong_ink
 from tools.handwriting.pictures import fit, luminance, rim
+from tools.handwriting.sheet import sheet_of
 
 SIDE, BOX = 28, 20  # pixels of an image, and of the box that a digit fits
 CENTRE = 14  # the row and column where the centre of mass of MNIST's digits is
-# A sheet on a table fills more of the picture, and of its own convex hull, than a digit does.
-SHEET_FRACTION, SHEET_SOLIDITY = 0.15, 0.9
 CROP_SIDE = 160  # of a digit while its strokes are measured and thickened
 LEAST_STROKE, USUAL_STROKE = 1.7, 2.2  # widths in pixels of a 28 x 28 image
 
@@ -53,14 +51,29 @@ def read_digits(picture: np.ndarray) -> Reading:
     """
     if is_mnist_like(picture):
         return _unchanged(picture, picture[..., 0])
-    ink = ink_of(picture)
+    sheet = sheet_of(picture)
+    if sheet is not None:
+        with contextlib.suppress(NothingFoundError):  # it was no sheet
+            return _on_paper(picture, sheet)
+    return _on_paper(picture, np.ones(picture.shape[:2], bool))
+
+
+def _on_paper(picture: np.ndarray, sheet: np.ndarray) -> Reading:
+    """The digits on the sheet, which pixels of it bool (h, w) tells."""
+    (place,) = ndimage.find_objects(sheet.astype(int))
+    # Beyond the sheet, its paper goes on.
+    nearest = ndimage.distance_transform_edt(~sheet, return_distances=False, return_indices=True)
+    paper = picture[tuple(nearest)][place]
+    ink = ink_of(paper, is_sheet=not sheet.all())
     strong = strong_ink(ink)
-    digits = digits_of(strong)
-    if len(digits) == 1 and _is_sheet(digits[0][1], strong.size):
-        with contextlib.suppress(NothingFoundError):  # then it is a 1 or a fat digit after all
-            return _inside(*digits[0], picture)
-    steps = (("paper and shadow removed", np.clip(ink, 0, 1)), ("ink", strong))
-    return Reading(picture, steps, tuple(_digit(box, own) for box, own in digits))
+    steps = () if sheet.all() else (("the sheet", np.where(sheet, luminance(picture), 0)),)
+    steps += (("paper and shadow removed", np.clip(ink, 0, 1)), ("ink", strong))
+    found = []
+    for box, own in digits_of(strong):
+        sides = zip(box, place, strict=True)
+        box = tuple(slice(s.start + outer.start, s.stop + outer.start) for s, outer in sides)
+        found.append(_digit(box, own))
+    return Reading(picture, steps, tuple(found))
 
 
 def is_mnist_like(picture: np.ndarray) -> bool:
@@ -79,30 +92,6 @@ def _unchanged(picture: np.ndarray, grey: np.ndarray) -> Reading:
     """A picture that has the data set's form already."""
     form = np.rint(255 * grey).astype(np.uint8)
     return Reading(picture, (), (Found((slice(0, SIDE), slice(0, SIDE)), grey, form),))
-
-
-def _is_sheet(ink: np.ndarray, picture_size: int) -> bool:
-    """Whether a shape (h, w) is not a digit but a sheet, in a picture of so many pixels."""
-    if np.count_nonzero(ink > 0.3) <= SHEET_FRACTION * picture_size:  # a 1 is solid, too
-        return False
-    points = np.argwhere(fit(ink, 64) > 0.3)
-    if np.ptp(points, axis=0).min(initial=64) < 3:
-        return True
-    return len(points) / ConvexHull(points).volume > SHEET_SOLIDITY  # of a 2 it is a half
-
-
-def _inside(box: tuple[slice, slice], ink: np.ndarray, picture: np.ndarray) -> Reading:
-    """The digits on a sheet, which is the ink (h, w) in the box; its rim is left out."""
-    depth = ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(ink > 0.3), 1))
-    sheet = depth[1:-1, 1:-1] > 0.02 * max(ink.shape)
-    around = smooth_surface(picture[box], sheet)
-    reading = read_digits(np.where(sheet[..., None], picture[box], around).astype(np.float32))
-    found = []
-    for digit in reading.found:
-        sides = zip(digit.box, box, strict=True)
-        own = tuple(slice(s.start + outer.start, s.stop + outer.start) for s, outer in sides)
-        found.append(replace(digit, box=own))
-    return replace(reading, picture=picture, found=tuple(found))
 
 
 def _digit(box: tuple[slice, slice], ink: np.ndarray) -> Found:

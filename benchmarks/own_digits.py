@@ -7,7 +7,8 @@ pixels enlarged, and thick ones with a flag. Beside that stand the same digits i
 and the naive way: grey, resized to 28 x 28.
 
 Reported are MNIST's test digits 5,000 to 9,999, none twice, and scikit-learn's from 900 on; none
-of them served to develop the processing. "Sure of it": answers of more than 90 % without a warning.
+of them served to develop the processing. "Sure of it" are the wrong answers of more than 90 % that
+come without a warning.
 Writes `own_digits.md` and `own_digits.png` into the results folder; trains nothing.
 
     python mnist_cnn.py --name digits
@@ -20,15 +21,16 @@ from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
-from scipy.special import softmax
 
 from benchmarks import digit_pictures, other_digits, sheet_pictures
 from benchmarks.runs import BenchmarkParser
 from common.data.dataset import Dataset
 from common.errors import UserError
+from experiment.runs.saved import SavedRun
 from experiment.values import whole_number
-from tools.handwriting.form import SIDE, read_digits
+from tools.handwriting.form import SIDE, Reading, read_digits
 from tools.handwriting.pictures import read_picture
+from tools.predict import ask
 from tools.saved import find_network, load_dataset, load_model
 
 DEVELOPED_ON = 5_000  # so many of the test digits come first, and are not reported
@@ -62,12 +64,12 @@ def main() -> None:
             f"{run.name}, {args.pictures} pictures of each kind made from MNIST's digits, half as "
             f"many of sheets, made with seed {args.seed}; {results.conditions}"
         )
-        model, generator = load_model(run.trainings[0]), np.random.default_rng(args.seed)
+        generator = np.random.default_rng(args.seed)
         chosen = samples(load_dataset(run), args.pictures, generator)
         for name, _ in results.missing(KINDS, ["counts"]):
             digits, labels = chosen[name]
             files = [KINDS[name](digit, generator) for digit in digits]
-            counts, examples[name] = measure(model, files, digits, labels)
+            counts, examples[name] = measure(run, files, digits, labels)
             print(f"{name}: {counts['processed'] / counts['pictures']:.1%} read right", flush=True)
             results.keep(name, "counts", counts)
 
@@ -87,7 +89,7 @@ def samples(dataset: Dataset, pictures: int, generator: np.random.Generator) -> 
 
 
 def measure(
-    model, files: list[bytes], digits: np.ndarray, labels: np.ndarray
+    run: SavedRun, files: list[bytes], digits: np.ndarray, labels: np.ndarray
 ) -> tuple[dict[str, float], list[np.ndarray]]:
     """How many of the pictures in `files` are read right in each way, and an example.
 
@@ -95,21 +97,26 @@ def measure(
     pictures take from file to form. The example is a picture, and what either way makes of it.
     """
     began = time.perf_counter()
-    processed = np.stack([process(file) for file in files])
+    readings = [read(file) for file in files]
     counts = {"pictures": len(files), "seconds": time.perf_counter() - began}
     resized = np.stack([resize(file) for file in files])
     if digits.shape[1:] != (SIDE, SIDE):
         digits = np.stack([other_digits.centred(digit) for digit in digits])
-    ways = {"in MNIST's own form": digits, "grey and resized": resized, "processed": processed}
-    for way, images in ways.items():
-        probabilities = softmax(model.predict(images, verbose=0), axis=1)
-        found = images.any(axis=(1, 2))
-        right = (probabilities.argmax(axis=1) == labels) & found
-        counts[way] = int(right.sum())
-    wrong = found & ~right
-    counts |= {"one digit found": int(found.sum()), "wrong": int(wrong.sum())}
-    counts["wrong and sure"] = int((wrong & (probabilities.max(axis=1) > SURE)).sum())
-    return counts, [read_picture(io.BytesIO(files[0])), resized[0], processed[0]]
+    model = load_model(run.trainings[0])
+    for way, images in {"in MNIST's own form": digits, "grey and resized": resized}.items():
+        right = model.predict(images, verbose=0).argmax(axis=1) == labels
+        counts[way] = int((right & images.any(axis=(1, 2))).sum())
+    answers = ask(run, [reading for reading in readings if reading])
+    true = [label for label, reading in zip(labels, readings, strict=True) if reading]
+    counts |= {"one digit found": len(answers)}
+    counts |= dict.fromkeys(("processed", "wrong", "wrong and sure", "right but warned"), 0)
+    for (probabilities, warnings), label in zip(answers, true, strict=True):
+        right = probabilities.argmax() == label
+        counts["processed" if right else "wrong"] += 1
+        counts["right but warned"] += int(right and bool(warnings))
+        counts["wrong and sure"] += int(not right and not warnings and probabilities.max() > SURE)
+    form = readings[0].found[0].form if readings[0] else np.zeros((SIDE, SIDE), np.uint8)
+    return counts, [read_picture(io.BytesIO(files[0])), resized[0], form]
 
 
 def resize(file: bytes) -> np.ndarray:
@@ -117,16 +124,13 @@ def resize(file: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(file)).convert("L").resize((SIDE, SIDE)))
 
 
-def process(file: bytes) -> np.ndarray:
-    """The one digit that is found, as the network gets it: uint8 (28, 28).
-
-    Where there is none, or where there are several, an empty image: counted as misread.
-    """
+def read(file: bytes) -> Reading | None:
+    """The reading with one digit; None, counted as misread, where there is none, or several."""
     try:
-        found = read_digits(read_picture(io.BytesIO(file))).found
+        reading = read_digits(read_picture(io.BytesIO(file)))
     except UserError:
-        found = ()
-    return found[0].form if len(found) == 1 else np.zeros((SIDE, SIDE), np.uint8)
+        return None
+    return reading if len(reading.found) == 1 else None
 
 
 def rows(measured: dict[str, dict]) -> Iterator[dict[str, str]]:
@@ -140,8 +144,10 @@ def rows(measured: dict[str, dict]) -> Iterator[dict[str, str]]:
         pictures, ways = counts["pictures"], ("in MNIST's own form", "grey and resized")
         row = {"pictures": kind, "number": f"{pictures:,}"}
         row |= {key: f"{counts[key] / pictures:.1%}" for key in (*ways, "processed")}
-        row["one digit found"] = f"{counts['one digit found'] / pictures:.1%}"
-        row["wrong answers, sure of it"] = f"{counts['wrong']}, {counts['wrong and sure']}"
+        row |= {
+            key: f"{counts[key] / pictures:.1%}" for key in ("one digit found", "right but warned")
+        }
+        row |= {"wrong": f"{counts['wrong']}", "sure of it": f"{counts['wrong and sure']}"}
         yield row | {"seconds a picture": f"{counts['seconds'] / pictures:.3f}"}
 
 

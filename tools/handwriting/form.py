@@ -21,6 +21,7 @@ from tools.handwriting.pictures import fit, luminance, rim
 from tools.handwriting.sheet import sheet_of
 
 SIDE, BOX = 28, 20  # pixels of an image, and of the box that a digit fits
+SMALLER = 17  # pixels of a second box; other hands are wider, or write a 1 with an upstroke
 CENTRE = 14  # the row and column where the centre of mass of MNIST's digits is
 CROP_SIDE = 160  # of a digit while its strokes are measured and thickened
 LEAST_STROKE, USUAL_STROKE = 1.7, 2.2  # widths in pixels of a 28 x 28 image
@@ -32,7 +33,13 @@ class Found:
 
     box: tuple[slice, slice]
     cut_out: np.ndarray  # float32 (h, w), 0 background to 1
-    form: np.ndarray  # uint8 (28, 28), as in the data set
+    forms: np.ndarray  # uint8 (n, 28, 28), as in the data set; a digit comes in two sizes
+    at_the_edge: bool = False  # whether it touches the edge of the picture or the sheet
+
+    @property
+    def form(self) -> np.ndarray:
+        """uint8 (28, 28), as large as in the data set."""
+        return self.forms[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +75,15 @@ def _on_paper(picture: np.ndarray, sheet: np.ndarray) -> Reading:
     strong = strong_ink(ink)
     steps = () if sheet.all() else (("the sheet", np.where(sheet, luminance(picture), 0)),)
     steps += (("paper and shadow removed", np.clip(ink, 0, 1)), ("ink", strong))
+    inner = ndimage.binary_erosion(sheet)[place]
     found = []
     for box, own in digits_of(strong):
+        at_the_edge = bool((own[~inner[box]] > 0.3).any())
         sides = zip(box, place, strict=True)
         box = tuple(slice(s.start + outer.start, s.stop + outer.start) for s, outer in sides)
-        found.append(_digit(box, own))
+        drawn = thickened(fit(own, min(CROP_SIDE, max(own.shape))))
+        forms = np.stack([_form(drawn, size) for size in (BOX, SMALLER)])
+        found.append(Found(box, drawn, forms, at_the_edge))
     return Reading(picture, steps, tuple(found))
 
 
@@ -91,16 +102,14 @@ def is_mnist_like(picture: np.ndarray) -> bool:
 def _unchanged(picture: np.ndarray, grey: np.ndarray) -> Reading:
     """A picture that has the data set's form already."""
     form = np.rint(255 * grey).astype(np.uint8)
-    return Reading(picture, (), (Found((slice(0, SIDE), slice(0, SIDE)), grey, form),))
+    return Reading(picture, (), (Found((slice(0, SIDE), slice(0, SIDE)), grey, form[None]),))
 
 
-def _digit(box: tuple[slice, slice], ink: np.ndarray) -> Found:
-    """A digit's own ink (h, w) in its box, as MNIST would have it."""
-    drawn = thickened(fit(ink, min(CROP_SIDE, max(ink.shape))))
-    scaled = fit(drawn, BOX, Image.Resampling.BICUBIC)
+def _form(drawn: np.ndarray, size: int) -> np.ndarray:
+    """A digit's own ink (h, w) as in MNIST, in a box of `size` pixels: uint8 (28, 28)."""
+    scaled = fit(drawn, size, Image.Resampling.BICUBIC)
     scaled = np.clip(scaled / max(np.percentile(scaled[scaled > 0.1], 90), 0.5), 0, 1)
-    corner = [CENTRE - centre for centre in ndimage.center_of_mass(scaled)]
-    return Found(box, drawn, _placed(scaled, corner))
+    return _placed(scaled, [CENTRE - centre for centre in ndimage.center_of_mass(scaled)])
 
 
 def _placed(scaled: np.ndarray, corner: Sequence[float]) -> np.ndarray:
@@ -162,5 +171,5 @@ def read_garment(picture: np.ndarray) -> Reading:
     (box,) = ndimage.find_objects(mask.astype(int))
     scaled = np.clip(fit(values[box], SIDE, Image.Resampling.LANCZOS), 0, 1)
     form = _placed(scaled, [(SIDE - size) // 2 for size in scaled.shape])
-    found = Found(box, values[box], form)
+    found = Found(box, values[box], form[None])
     return Reading(picture, (("background removed", values),), (found,))

@@ -56,8 +56,9 @@ def read_digits(picture: np.ndarray) -> Reading:
 
     Raises NothingFoundError for an empty picture.
     """
-    if is_mnist_like(picture):
-        return _unchanged(picture, picture[..., 0])
+    for either in (picture, 1 - picture):
+        if is_mnist_like(either):
+            return _unchanged(picture, either[..., 0])
     sheet = sheet_of(picture)
     if sheet is not None:
         with contextlib.suppress(NothingFoundError):  # it was no sheet

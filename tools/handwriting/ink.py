@@ -42,8 +42,9 @@ def ink_of(picture: np.ndarray, is_sheet: bool = False) -> np.ndarray:
     if length < LEAST_CONTRAST / 4:
         raise NothingFoundError("nothing is written on it")
     contrast = ((picture - paper) * gain[..., None]) @ (direction / length).astype(np.float32)
-    # Grain is finer than any stroke.
-    return ndimage.gaussian_filter(contrast, longest / 1500) if longest > 200 else contrast
+    if longest > 200:
+        contrast = ndimage.gaussian_filter(contrast, longest / 1500)  # grain is finer than strokes
+    return contrast.round(4)  # a last binary digit decides nothing: both polarities are alike
 
 
 def _plain_paper(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

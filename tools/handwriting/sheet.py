@@ -8,9 +8,11 @@ from scipy import ndimage
 from tools.handwriting.pictures import fit, resize
 
 COARSE_SIDE = 256  # of the copy on which the edges of the sheet are looked for
+LEAST_SIDE = 20  # of a picture; smaller ones are no photographs of a table
 FARTHEST = 0.4  # from the picture's side to the middle of an edge, as a fraction of the picture
 SLOPES = np.linspace(-0.4, 0.4, 41)  # of an edge; 22 degrees
 STEP = 0.1  # in the logarithm of brightness: by which paper is brighter than the table, at least
+LEAST_BRIGHT = 0.2  # of paper, in its darkest colour
 LEAST_SCORE = 0.5  # of an edge: 1 where every pixel of it is such a step
 
 
@@ -20,6 +22,8 @@ def sheet_of(picture: np.ndarray) -> np.ndarray | None:
     In the same light, paper is brighter than the table, and each edge of the sheet is a straight
     and sudden step. A shadow's edge is soft; beyond a stroke the paper comes again.
     """
+    if min(picture.shape[:2]) < LEAST_SIDE:
+        return None
     coarse = fit(picture, min(COARSE_SIDE, max(picture.shape[:2])))
     bright = coarse.min(axis=-1).clip(0)  # colours lack red, green or blue; paper does not
     light = np.log(bright + 0.1)
@@ -27,10 +31,12 @@ def sheet_of(picture: np.ndarray) -> np.ndarray | None:
     for turns in range(4):
         rotated = np.rot90(sheet, turns)  # a view
         rotated &= _right_of_edge(np.rot90(bright, turns), np.rot90(light, turns))
-    if sheet.all() or np.median(light[sheet]) < np.median(light[~sheet]) + STEP / 2:
-        return None
     blurred = max(1, round(max(sheet.shape) / 80))  # nothing of the edge itself
     sheet = ndimage.binary_erosion(sheet, iterations=blurred, border_value=1)
+    if sheet.all() or not sheet.any():
+        return None
+    if np.median(bright[sheet]) < max(np.median(bright[~sheet]), LEAST_BRIGHT):
+        return None
     return resize(sheet.astype(np.float32), *picture.shape[:2]) > 0.5
 
 
@@ -50,22 +56,23 @@ def _right_of_edge(bright: np.ndarray, light: np.ndarray) -> np.ndarray:
         near = edges[:, 1] > edges[:, 1].max() - 6  # the innermost
         slope, column = edges[near][scores[*edges[near].T].argmax()]
         distance = columns - column - 1 - shifts[slope][:, None]
-        if _is_table(light[middle], distance[middle]):
+        along = sudden[np.arange(height), np.clip(column + 1 + shifts[slope], 0, width - 1)]
+        if _is_table(light, distance, along):
             return distance >= 0
         edges = edges[~near]
     return np.ones(light.shape, bool)
 
 
-def _is_table(light: np.ndarray, distance: np.ndarray) -> bool:
-    """Whether in most rows what lies left of an edge is darker than what lies right of it.
+def _is_table(light: np.ndarray, distance: np.ndarray, along: np.ndarray) -> bool:
+    """Whether what lies left of an edge is darker than what lies right of it, and just there.
 
-    distance: pixels from the edge (h, w), negative on the left.
+    distance: pixels from the edge (h, w), negative on the left; along: the step in each row.
     """
-    width = light.shape[1]
+    inside = (distance > 0) & (distance < light.shape[1] / 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of rows where the edge lies outside the picture
-        paper = np.nanpercentile(
-            np.where((distance > 0) & (distance < width / 2), light, np.nan), 30, axis=1
-        )
+        paper = np.nanpercentile(np.where(inside, light, np.nan), 30, axis=1)  # between strokes
         table = np.nanpercentile(np.where(distance < 0, light, np.nan), 75, axis=1)
-    return np.mean(paper > table + STEP) > 0.6
+    darker = table + STEP < paper
+    # Under a lamp that is so in every row; a stroke is a step in few of them.
+    return darker.mean() > 0.3 and along[darker].mean() > LEAST_SCORE

@@ -164,7 +164,7 @@ def draw(reading: Reading, probabilities: np.ndarray, class_names: Sequence[str]
     from common.plotting.style import COLOURS
 
     count = 1 + len(reading.steps) + 3 * len(reading.found)
-    columns = min(count, 6)
+    columns = count if count < 8 else 6  # one digit in a row, or two with three panels each
     rows = -(-count // columns)
     figure = Figure(figsize=(2.6 * columns, 0.3 + 2.8 * rows), layout="constrained")
     panels = (figure.add_subplot(rows, columns, place + 1) for place in range(count))

@@ -46,6 +46,7 @@ def _right_of_edge(bright: np.ndarray, light: np.ndarray) -> np.ndarray:
     padded = np.pad(bright, ((0, 0), (4, 4)), "edge")
     narrow, wide = padded[:, 5:-3] - padded[:, 3:-5], padded[:, 8:] - padded[:, :-8]
     sudden = np.where(narrow > 0.6 * wide, np.clip(narrow / (bright + 0.1) / STEP, -1, 1), 0)
+    nearly = ndimage.maximum_filter1d(sudden, 3, axis=1)  # no edge is quite straight
     columns, middle = np.arange(width), slice(round(0.3 * height), round(0.7 * height))
     shifts = np.rint(SLOPES[:, None] * (np.arange(height) - height / 2)).astype(int)
     places = columns[1 : round(FARTHEST * width)] + shifts[:, middle, None]
@@ -56,7 +57,7 @@ def _right_of_edge(bright: np.ndarray, light: np.ndarray) -> np.ndarray:
         near = edges[:, 1] > edges[:, 1].max() - 6  # the innermost
         slope, column = edges[near][scores[*edges[near].T].argmax()]
         distance = columns - column - 1 - shifts[slope][:, None]
-        along = sudden[np.arange(height), np.clip(column + 1 + shifts[slope], 0, width - 1)]
+        along = nearly[np.arange(height), np.clip(column + 1 + shifts[slope], 0, width - 1)]
         if _is_table(light, distance, along):
             return distance >= 0
         edges = edges[~near]
@@ -68,11 +69,11 @@ def _is_table(light: np.ndarray, distance: np.ndarray, along: np.ndarray) -> boo
 
     distance: pixels from the edge (h, w), negative on the left; along: the step in each row.
     """
-    inside = (distance > 0) & (distance < light.shape[1] / 2)
+    inside = (distance > 0) & (distance < light.shape[1] / 4)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of rows where the edge lies outside the picture
         paper = np.nanpercentile(np.where(inside, light, np.nan), 30, axis=1)  # between strokes
         table = np.nanpercentile(np.where(distance < 0, light, np.nan), 75, axis=1)
     darker = table + STEP < paper
     # Under a lamp that is so in every row; a stroke is a step in few of them.
-    return darker.mean() > 0.3 and along[darker].mean() > LEAST_SCORE
+    return darker.mean() > 0.3 and along[darker].mean() > 0.7

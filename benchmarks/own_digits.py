@@ -1,41 +1,58 @@
 """How well a network reads pictures such as people make of their own digits.
 
-Photographs, scans and drawings are made from MNIST's test digits, a dozen kinds of them, written to
-real PNG, JPEG and WebP files in memory, and read as `python -m tools.predict` reads them. Beside
-that stand the same digits in MNIST's own form, and the naive way: grey, resized to 28 x 28. Test
-digits 0 to 4,999 served to develop the processing; only 5,000 to 9,999 are reported, and no digit
-comes twice. Writes `own_digits.md` and `own_digits.png` into the results folder; trains nothing.
+Three groups, written to real files in memory and read as `python -m tools.predict` reads them:
+photographs, scans and drawings of a dozen kinds, made from MNIST's test digits; photographs of a
+sheet on a table, made from them, too; and digits that are not MNIST's, scikit-learn's of 8 x 8
+pixels enlarged, and thick ones with a flag. Beside that stand the same digits in MNIST's own form,
+and the naive way: grey, resized to 28 x 28.
+
+Reported are MNIST's test digits 5,000 to 9,999, none twice, and scikit-learn's from 900 on; none
+of them served to develop the processing. "Sure of it" are the wrong answers of more than 90 % that
+come without a warning.
+Writes `own_digits.md` and `own_digits.png` into the results folder; trains nothing.
 
     python mnist_cnn.py --name digits
-    python -m benchmarks.own_digits digits      # a few minutes on two cores
+    python -m benchmarks.own_digits digits      # a quarter of an hour on two cores
 """
 
 import io
 import time
 from collections.abc import Iterator
-from statistics import mean
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.digit_pictures import KINDS
+from benchmarks import digit_pictures, other_digits, sheet_pictures
 from benchmarks.runs import BenchmarkParser
+from common.data.dataset import Dataset
 from common.errors import UserError
+from experiment.runs.saved import SavedRun
 from experiment.values import whole_number
-from tools.handwriting.form import SIDE, read_digits
+from tools.handwriting.form import SIDE, Reading, read_digits
 from tools.handwriting.pictures import read_picture
+from tools.predict import ask
 from tools.saved import find_network, load_dataset, load_model
 
 DEVELOPED_ON = 5_000  # so many of the test digits come first, and are not reported
+SURE = 0.9
+FLAGGED = "thick ones with a flag"
+GROUPS = {
+    "MNIST's digits in disguise": list(digit_pictures.KINDS),
+    "sheets on a table": list(sheet_pictures.KINDS),
+    "other hands, enlarged": list(other_digits.KINDS),
+    FLAGGED: [FLAGGED],
+}
+KINDS = digit_pictures.KINDS | sheet_pictures.KINDS | other_digits.KINDS
+KINDS |= {FLAGGED: other_digits.thick_one_with_a_flag}
 
 
 def main() -> None:
     """Measure every kind, print the table and write it with the figure."""
-    most = (10_000 - DEVELOPED_ON) // len(KINDS)
     parser = BenchmarkParser("own_digits", __doc__, continues=False)
     add = parser.add_argument
     add("run", nargs="?", default="latest", metavar="RUN", help="whose network reads (latest)")
-    add("--pictures", type=whole_number(1, most), default=200, metavar="N", help="of each kind")
+    help = "of each kind made from MNIST's digits, half as many of sheets (%(default)s)"
+    add("--pictures", type=whole_number(2, 300), default=200, metavar="N", help=help)
     add("--seed", type=whole_number(0), default=1, metavar="N", help="of the pictures (1)")
     examples: dict[str, list[np.ndarray]] = {}
     with parser.results(rows, lambda measured: draw(measured, examples)) as results:
@@ -44,40 +61,62 @@ def main() -> None:
         if run.config["dataset"] != "mnist" or run.config["synthetic"]:
             raise UserError(f"{args.run} was not trained on the real MNIST: train mnist_cnn.py")
         results.conditions = (
-            f"{run.name}, {args.pictures} pictures of each kind made with seed {args.seed}; "
-            f"{results.conditions}"
+            f"{run.name}, {args.pictures} pictures of each kind made from MNIST's digits, half as "
+            f"many of sheets, made with seed {args.seed}; {results.conditions}"
         )
-        dataset, model = load_dataset(run), load_model(run.trainings[0])
         generator = np.random.default_rng(args.seed)
-        order = DEVELOPED_ON + generator.permutation(len(dataset.test_labels) - DEVELOPED_ON)
-        for place, (name, _) in enumerate(results.missing(KINDS, ["numbers"])):
-            chosen = order[place * args.pictures :][: args.pictures]
-            digits, labels = dataset.test_images[chosen], dataset.test_labels[chosen]
+        chosen = samples(load_dataset(run), args.pictures, generator)
+        for name, _ in results.missing(KINDS, ["counts"]):
+            digits, labels = chosen[name]
             files = [KINDS[name](digit, generator) for digit in digits]
-            numbers, examples[name] = measure(model, files, digits, labels)
-            print(f"{name}: {numbers['processed']:.1%} read right", flush=True)
-            results.keep(name, "numbers", numbers)
+            counts, examples[name] = measure(run, files, digits, labels)
+            print(f"{name}: {counts['processed'] / counts['pictures']:.1%} read right", flush=True)
+            results.keep(name, "counts", counts)
+
+
+def samples(dataset: Dataset, pictures: int, generator: np.random.Generator) -> dict[str, tuple]:
+    """The digits of which each kind of pictures is made, uint8 (n, h, w), and what they are."""
+    order = DEVELOPED_ON + generator.permutation(len(dataset.test_labels) - DEVELOPED_ON)
+    chosen, used = {}, 0
+    for kinds, count in ((digit_pictures.KINDS, pictures), (sheet_pictures.KINDS, pictures // 2)):
+        for name in kinds:
+            own = order[used : used + count]
+            chosen[name], used = (dataset.test_images[own], dataset.test_labels[own]), used + count
+    digits, labels = (values[other_digits.DEVELOPED_ON :] for values in other_digits.other_hands())
+    chosen |= dict.fromkeys(other_digits.KINDS, (digits, labels))
+    ones = np.flatnonzero(dataset.test_labels == 1)[:pictures]
+    return chosen | {FLAGGED: (dataset.test_images[ones], dataset.test_labels[ones])}
 
 
 def measure(
-    model, files: list[bytes], digits: np.ndarray, labels: np.ndarray
+    run: SavedRun, files: list[bytes], digits: np.ndarray, labels: np.ndarray
 ) -> tuple[dict[str, float], list[np.ndarray]]:
-    """The fractions of the pictures in `files` that are read right in each way, and an example.
+    """How many of the pictures in `files` are read right in each way, and an example.
 
-    `digits`, uint8 (n, 28, 28), are what the pictures were made of. `seconds` is the time that one
-    picture takes from file to form. The example is a picture, and what either way makes of it.
+    `digits`, uint8 (n, h, w), are what the pictures were made of. `seconds` is the time that all
+    pictures take from file to form. The example is a picture, and what either way makes of it.
     """
     began = time.perf_counter()
-    processed = np.stack([process(file) for file in files])
-    seconds = (time.perf_counter() - began) / len(files)
+    readings = [read(file) for file in files]
+    counts = {"pictures": len(files), "seconds": time.perf_counter() - began}
     resized = np.stack([resize(file) for file in files])
-    ways = {"in MNIST's own form": digits, "grey and resized": resized, "processed": processed}
-    numbers = {}
-    for way, images in ways.items():
+    if digits.shape[1:] != (SIDE, SIDE):
+        digits = np.stack([other_digits.centred(digit) for digit in digits])
+    model = load_model(run.trainings[0])
+    for way, images in {"in MNIST's own form": digits, "grey and resized": resized}.items():
         right = model.predict(images, verbose=0).argmax(axis=1) == labels
-        numbers[way] = float((right & images.any(axis=(1, 2))).mean())
-    numbers |= {"one digit found": float(processed.any(axis=(1, 2)).mean()), "seconds": seconds}
-    return numbers, [read_picture(io.BytesIO(files[0])), resized[0], processed[0]]
+        counts[way] = int((right & images.any(axis=(1, 2))).sum())
+    answers = ask(run, [reading for reading in readings if reading])
+    true = [label for label, reading in zip(labels, readings, strict=True) if reading]
+    counts |= {"one digit found": len(answers)}
+    counts |= dict.fromkeys(("processed", "wrong", "wrong and sure", "right but warned"), 0)
+    for (probabilities, warnings), label in zip(answers, true, strict=True):
+        right = probabilities.argmax() == label
+        counts["processed" if right else "wrong"] += 1
+        counts["right but warned"] += int(right and bool(warnings))
+        counts["wrong and sure"] += int(not right and not warnings and probabilities.max() > SURE)
+    form = readings[0].found[0].form if readings[0] else np.zeros((SIDE, SIDE), np.uint8)
+    return counts, [read_picture(io.BytesIO(files[0])), resized[0], form]
 
 
 def resize(file: bytes) -> np.ndarray:
@@ -85,41 +124,48 @@ def resize(file: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(file)).convert("L").resize((SIDE, SIDE)))
 
 
-def process(file: bytes) -> np.ndarray:
-    """The one digit that is found, as the network gets it: uint8 (28, 28).
-
-    Where there is none, or where there are several, an empty image: counted as misread.
-    """
+def read(file: bytes) -> Reading | None:
+    """The reading with one digit; None, counted as misread, where there is none, or several."""
     try:
-        found = read_digits(read_picture(io.BytesIO(file))).found
+        reading = read_digits(read_picture(io.BytesIO(file)))
     except UserError:
-        found = ()
-    return found[0].form if len(found) == 1 else np.zeros((SIDE, SIDE), np.uint8)
+        return None
+    return reading if len(reading.found) == 1 else None
 
 
 def rows(measured: dict[str, dict]) -> Iterator[dict[str, str]]:
-    """A row of the table for each kind of picture, and one for the mean of all."""
-    kinds = {kind: value["numbers"] for kind, value in measured.items()}
-    names = next(iter(kinds.values()))
-    kinds["**all**"] = {name: mean(kind[name] for kind in kinds.values()) for name in names}
-    for kind, numbers in kinds.items():
-        row = {"pictures": kind} | {name: f"{numbers[name]:.1%}" for name in names}
-        yield row | {"seconds a picture": f"{numbers['seconds']:.3f}"}
+    """A row of the table for each kind of picture, and one for each group."""
+    kinds = {kind: value["counts"] for kind, value in measured.items()}
+    for group, names in GROUPS.items():
+        if len(names) > 1 and (members := [kinds[name] for name in names if name in kinds]):
+            sums = {key: sum(counts[key] for counts in members) for key in members[0]}
+            kinds[f"**{group}**"] = sums
+    for kind, counts in kinds.items():
+        pictures, ways = counts["pictures"], ("in MNIST's own form", "grey and resized")
+        row = {"pictures": kind, "number": f"{pictures:,}"}
+        row |= {key: f"{counts[key] / pictures:.1%}" for key in (*ways, "processed")}
+        row |= {
+            key: f"{counts[key] / pictures:.1%}" for key in ("one digit found", "right but warned")
+        }
+        row |= {"wrong": f"{counts['wrong']}", "sure of it": f"{counts['wrong and sure']}"}
+        yield row | {"seconds a picture": f"{counts['seconds'] / pictures:.3f}"}
 
 
 def draw(measured: dict[str, dict], examples: dict[str, list[np.ndarray]]):
     """For each kind an example, what either way makes of it, and how often that is read right."""
     from matplotlib.figure import Figure
 
-    rows = -(-len(measured) // 2)
-    figure = Figure(figsize=(11, 1.55 * rows + 0.6), layout="constrained")
-    figure.suptitle("Pictures made from MNIST's test digits, and how many are read right")
-    grid = figure.subplots(rows, 6, squeeze=False, width_ratios=[1.6, 1, 1] * 2)
+    rows = -(-len(measured) // 3)
+    figure = Figure(figsize=(16.5, 1.6 * rows + 0.6), layout="constrained")
+    figure.suptitle("Pictures of digits, and how many of each kind are read right")
+    grid = figure.subplots(rows, 9, squeeze=False, width_ratios=[1.8, 1, 1] * 3)
     for axes in grid.flat:
         axes.set_axis_off()
     for place, (name, value) in enumerate(measured.items()):
         row, column = place % rows, 3 * (place // rows)
-        resized, processed = (value["numbers"][way] for way in ("grey and resized", "processed"))
+        counts = value["counts"]
+        ways = ("grey and resized", "processed")
+        resized, processed = (counts[way] / counts["pictures"] for way in ways)
         titles = name, f"resized: {resized:.0%}", f"processed: {processed:.1%}"
         for offset, (image, title) in enumerate(zip(examples[name], titles, strict=True)):
             axes = grid[row, column + offset]

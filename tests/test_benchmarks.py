@@ -8,11 +8,12 @@ import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import REPOSITORY, finish, needs_real_data
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from benchmarks import (
@@ -23,9 +24,11 @@ from benchmarks import (
     distributed,
     engines,
     faults,
+    other_digits,
     own_digits,
     runs,
     scaling,
+    sheet_pictures,
     time_to_accuracy,
 )
 from common import files
@@ -358,11 +361,11 @@ def one() -> np.ndarray:
     return digit
 
 
-@pytest.mark.parametrize("kind", digit_pictures.KINDS)
+@pytest.mark.parametrize("kind", {**digit_pictures.KINDS, **sheet_pictures.KINDS})
 def test_a_digit_is_found_in_every_kind_of_picture(kind):
-    file = digit_pictures.KINDS[kind](one(), np.random.default_rng(2))
-    form = own_digits.process(file)
-    assert form.any(), "not just one digit was found"
+    file = own_digits.KINDS[kind](one(), np.random.default_rng(2))
+    (found,) = own_digits.read(file).found
+    form = found.form
     assert own_digits.resize(file).shape == form.shape == (28, 28)
     rows, columns = (np.ptp(np.flatnonzero((form > 127).any(axis=axis))) for axis in (1, 0))
     assert rows > 2 * columns  # it still is a one
@@ -380,7 +383,59 @@ def test_a_skeleton_is_one_pixel_wide_and_unbroken():
 def test_an_unreadable_picture_counts_as_misread():
     file = io.BytesIO()
     Image.new("L", (40, 40), 255).save(file, "PNG")
-    assert not own_digits.process(file.getvalue()).any()
+    assert own_digits.read(file.getvalue()) is None
+
+
+def test_a_sheet_lies_where_its_corners_are():
+    corners = np.array([(20, 30), (10, 150), (95, 140), (90, 25)], float)  # rows and columns
+    sheet, table = np.ones((60, 80, 3)), np.zeros((120, 180, 3))
+    seen = sheet_pictures.laid(sheet, corners, table)[..., 0] > 0.5
+    drawn = Image.new("1", (180, 120))
+    ImageDraw.Draw(drawn).polygon([(x, y) for y, x in corners], fill=1)
+    assert (seen != np.asarray(drawn)).sum() < 0.03 * seen.sum()  # its rim
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_margin_around_a_sheet_is_as_wide_as_said(seed):
+    generator = np.random.default_rng(seed)
+    corners, shape = sheet_pictures.outline(700, 1000, generator)
+    margins = np.concatenate([corners.min(axis=0) / shape, 1 - corners.max(axis=0) / shape])
+    outside = margins < 0
+    assert outside.sum() <= 2 and (margins > -0.06).all() and (margins < 0.151).all()
+    assert (margins[~outside] > 0.019).all()
+
+
+def test_digits_of_other_hands_are_enlarged_with_ink_dark_or_light():
+    digit = np.zeros((8, 8), np.uint8)
+    digit[:, 3:5] = 255
+    for name, margin in (("20x", 0), ("margin", 64)):
+        for polarity, ink in (("dark on light", 0), ("light on dark", 255)):
+            file = other_digits.KINDS[f"8 x 8, {name}, {polarity}"](digit, None)
+            picture = np.asarray(Image.open(io.BytesIO(file)))
+            assert picture.shape == (160 + 2 * margin,) * 2
+            assert picture[80 + margin, 80 + margin] == ink
+            assert picture[80 + margin, margin] == 255 - ink
+    assert ndimage.center_of_mass(other_digits.centred(digit)) == pytest.approx((13.5, 13.5))
+
+
+def test_only_wrong_answers_without_a_warning_count_as_sure(monkeypatch):
+    file = digit_pictures.KINDS["large, black on white"](one(), np.random.default_rng(2))
+    answers = [(0.99, []), (0.99, ["not sure"]), (0.8, []), (0.99, [])]
+    answers = [(np.array([[1 - p, p]]), warnings) for p, warnings in answers]
+    monkeypatch.setattr(own_digits, "ask", lambda run, readings: answers)
+    monkeypatch.setattr(own_digits, "load_model", lambda _: Ones())
+    digits, labels = np.stack([one()] * 4), np.array([0, 0, 0, 1])
+    run = SimpleNamespace(trainings=[None])
+    counts, _ = own_digits.measure(run, [file] * 4, digits, labels)
+    assert (counts["wrong"], counts["wrong and sure"], counts["processed"]) == (3, 1, 1)
+    assert counts["in MNIST's own form"] == 1 and counts["one digit found"] == 4
+
+
+class Ones:
+    """A network that takes all for a 1."""
+
+    def predict(self, images, verbose):
+        return np.eye(2)[np.ones(len(images), int)]
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import mnist_dense
 from tools.handwriting.form import read_digits, read_garment, stroke_width, thickened
 from tools.handwriting.ink import NothingFoundError, otsu, smooth_surface
 from tools.handwriting.pictures import LONGEST_SIDE, read_picture
+from tools.handwriting.sheet import sheet_of
 from tools.predict import figure_name, main
 from tools.saved import load_model, read_runs
 
@@ -157,6 +158,88 @@ def test_a_sheet_on_a_dark_table(digits, turned):
     assert abs((columns.start + columns.stop) / 2 - middle[1]) < 25
 
 
+def drawn_sheet(ink, height=600, width=800, turned=6.0, table=0.3, stripes=0.0):
+    """A picture of a sheet on a table, float32 (height, width, 3), and where the sheet is."""
+    lay = {"angle": turned, "expand": True}
+    sheet = Image.fromarray(np.uint8(255 * (0.9 - 0.8 * ink))).rotate(**lay)
+    covers = np.asarray(Image.fromarray(np.full(ink.shape, 255, np.uint8)).rotate(**lay)) > 127
+    picture = np.full((height, width), table) + stripes * (np.arange(width) // 20 % 2)
+    where = np.zeros((height, width), bool)
+    top, left = (height - covers.shape[0]) // 2, (width - covers.shape[1]) // 2
+    where[top : top + covers.shape[0], left : left + covers.shape[1]] = covers
+    picture[where] = np.asarray(sheet)[covers] / 255
+    return np.repeat(picture[..., None], 3, axis=2).astype(np.float32), where
+
+
+@pytest.mark.parametrize("turned", [-8, 0, 8])
+@pytest.mark.parametrize("table, stripes", [(0.05, 0), (0.3, 0), (0.65, 0), (0.2, 0.3)])
+def test_a_sheet_is_found_on_any_table_and_in_a_shadow(digits, turned, table, stripes):
+    ink = np.zeros((400, 560))
+    ink[100:300, 250:450] = large(digits[0][4], 200)
+    picture, where = drawn_sheet(ink, turned=turned, table=table, stripes=stripes)
+    along = np.arange(600)[:, None] + np.arange(800) - 650
+    for shade in (0, 0.5):
+        light = 1 - shade / (1 + np.exp(-along / 8))  # a soft edge right across the sheet
+        seen = (picture * light[..., None]).astype(np.float32)
+        found = sheet_of(seen)
+        assert (found & ~where).sum() < 0.04 * where.sum()
+        assert (found & where).sum() > 0.9 * where.sum()
+        upright = np.asarray(Image.fromarray(only_form(seen)).rotate(-turned))
+        assert likeness(upright, digits[0][4]) > ALIKE
+
+
+def test_a_picture_of_paper_alone_shows_no_sheet(digits):
+    light = np.linspace(1, 0.35, 400)
+    for digit in digits[0][:20]:
+        for margin in (0, 100):
+            ink = np.kron(large(digit, 200, margin), np.ones((2, 2)))
+            for colours in ((0.1, 0.95), (0.95, 0.1)):
+                picture = painted(ink, *(np.full(3, colour) for colour in colours))
+                picture[:400] *= light[:, None, None]
+                assert sheet_of(picture.astype(np.float32)) is None
+
+
+@pytest.mark.parametrize("side, margin", [(20, 4), (28, 0), (60, 10), (300, 0), (300, 100)])
+def test_both_polarities_give_the_same_image(digits, side, margin):
+    for digit in digits[0][:10]:
+        picture = painted(large(digit, side, margin), (1, 1, 1), (0, 0, 0)).astype(np.float32)
+        (light,), (dark,) = (read_digits(either).found for either in (picture, 1 - picture))
+        np.testing.assert_array_equal(light.forms, dark.forms)
+
+
+def test_ink_at_the_edge_of_the_picture_or_the_sheet_is_noticed(digits):
+    ink = large(digits[0][5], 200, 60)
+    rows = np.flatnonzero((ink > 0.5).any(axis=1))
+    whole, cut = ink, ink[: rows[-1] - 20]
+    for shown, at_the_edge in ((whole, False), (cut, True)):
+        plain = painted(shown, (0, 0, 0), (1, 1, 1)).astype(np.float32)
+        on_a_table, _ = drawn_sheet(np.pad(shown, ((60, 0), (100, 100))), 500, 700)
+        for picture in (plain, on_a_table):
+            (found,) = read_digits(picture).found
+            assert found.at_the_edge == at_the_edge
+
+
+def test_what_is_doubtful_is_said_beside_the_answer(digits, run, tmp_path, capsys, monkeypatch):
+    """The two sizes of one digit are read as the logits say."""
+    monkeypatch.setattr("tools.predict.draw_all", lambda *_: None)
+    monkeypatch.setattr("tools.predict.load_model", lambda _: None)
+    ink = large(digits[0][5], 200, 60)
+    for name, shown in (("whole", ink), ("cut", ink[:150])):
+        (tmp_path / f"{name}.png").write_bytes(file_of(1 - shown).getvalue())
+    sure, other, torn = 9 * np.eye(10)[5], 9 * np.eye(10)[3], 9 * (np.eye(10)[5] + np.eye(10)[3])
+    edge = "it touches the edge: is all of it in the picture?"
+    for logits, name, said in (
+        ([sure, sure], "whole", ""),
+        ([sure, other], "whole", "; not sure"),  # they disagree
+        ([torn, torn], "whole", "; not sure"),
+        ([sure, sure], "cut", f"; {edge}"),
+        ([sure, other], "cut", f"; not sure; {edge}"),
+    ):
+        monkeypatch.setattr("tools.predict.predict", lambda *_, given=logits: np.array(given))
+        status, printed, _ = say(capsys, run.folder, tmp_path / f"{name}.png")
+        assert status == 0 and re.search(r".*%\)(.*)$", printed.strip())[1] == said
+
+
 def test_a_solid_one_is_no_sheet(digits):
     for digit in digits[0][digits[1] == 1][:10]:
         picture = painted(large(digit, 100, 100), (0.2, 0.1, 0.3), (0.9, 0.9, 0.8))
@@ -295,7 +378,7 @@ def test_pictures_are_read_as_well_as_the_digits_they_show(
         path.write_bytes(file_of(picture, "JPEG", quality=60).getvalue())
     logits = load_model(run).predict(images)
     _, printed, errors = say(capsys, run.folder, *paths)
-    pattern = r"(.*): (\d) \((\d+\.\d)%\), (\d) \((\d+\.\d)%\), (\d) \((\d+\.\d)%\)"
+    pattern = r"(.*): (\d) \((\d+\.\d)%\), (\d) \((\d+\.\d)%\), (\d) \((\d+\.\d)%\)(?:; not sure)?"
     matches = [re.fullmatch(pattern, line) for line in printed.splitlines()]
     assert [match[1] for match in matches] == [str(path) for path in paths]
     for match in matches:

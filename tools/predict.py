@@ -1,9 +1,11 @@
 """Read your own pictures with a trained network: photographs, scans, drawings.
 
-Paper and shadow are removed from a digit, and it is cropped, scaled and centred as MNIST's digits
-are, whatever the colours; a garment on a plain background becomes like Fashion-MNIST's. A figure of
-each step, to see why an answer is wrong, is saved in the run's folder, below `predictions/`; it
-replaces that of an earlier picture of the same name. Of several seeds the first network is used.
+The table around the sheet, paper and shadow are removed from a digit, and it is cropped, scaled and
+centred as MNIST's digits are, whatever the colours; the network reads it in two sizes, and the
+answer is the mean. A garment on a plain background becomes like Fashion-MNIST's. What makes an
+answer doubtful is said beside it. A figure of each step, to see why an answer is wrong, is saved in
+the run's folder, below `predictions/`; it replaces that of an earlier picture of the same name. Of
+several seeds the first network is used.
 """
 
 import argparse
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CLASSES_SHOWN = 3  # of a picture, the most probable ones
+LEAST_SURE = 0.7  # probability of an answer that is given without a warning
 LONGEST_NAME = 80  # of a figure's file
 
 
@@ -53,10 +56,13 @@ def main(argv: Sequence[str] = ()) -> None:
             with report_errors(path):
                 picture = read_picture(path)
                 readings.append((path, read_digits(picture) if digits else read_garment(picture)))
-        answers = [(*reading, p) for reading, p in zip(readings, ask(run, readings), strict=True)]
-        for path, reading, probabilities in answers:
+        answered = ask(run, [reading for _, reading in readings])
+        answers = []
+        for (path, reading), (probabilities, warnings) in zip(readings, answered, strict=True):
+            answers.append((path, reading, probabilities))
             with report_errors(path):
-                print(f"{path}: {in_words(reading, probabilities, names, args.split)}", flush=True)
+                answer = in_words(reading, probabilities, names, args.split)
+                print("; ".join([f"{path}: {answer}", *warnings]), flush=True)
                 printed += 1
         if answers:
             draw_all(answers, run.folder / "predictions", names)
@@ -83,15 +89,27 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def ask(run: SavedRun, readings: Sequence[tuple[Path, Reading]]) -> list[np.ndarray]:
-    """The probabilities (found, 10) for each picture. Without pictures, no network is loaded."""
+def ask(run: SavedRun, readings: Sequence[Reading]) -> list[tuple[np.ndarray, list[str]]]:
+    """The probabilities (found, 10) for each picture, and what makes them doubtful.
+
+    Without pictures, no network is loaded.
+    """
     if not readings:
         return []
     training = run.trainings[0]
-    forms = np.stack([found.form for _, reading in readings for found in reading.found])
+    forms = np.concatenate([found.forms for reading in readings for found in reading.found])
     logits = predict(load_model(training), forms, training.config.get("test_flip", False))
-    ends = np.cumsum([len(reading.found) for _, reading in readings])[:-1]
-    return np.split(softmax(logits.astype(float), axis=1), ends)
+    remaining, answers = iter(softmax(logits.astype(float), axis=1)), []
+    for reading in readings:
+        sizes = [[next(remaining) for _ in found.forms] for found in reading.found]
+        probabilities = np.array([np.mean(own, axis=0) for own in sizes])
+        sure = all(own.max() > LEAST_SURE for own in probabilities)
+        agreed = all(len({p.argmax() for p in own}) == 1 for own in sizes)
+        warnings = [] if sure and agreed else ["not sure"]
+        if any(found.at_the_edge for found in reading.found):
+            warnings.append("it touches the edge: is all of it in the picture?")
+        answers.append((probabilities, warnings))
+    return answers
 
 
 def in_words(reading: Reading, probabilities: np.ndarray, names: Sequence[str], split: bool) -> str:
@@ -146,7 +164,7 @@ def draw(reading: Reading, probabilities: np.ndarray, class_names: Sequence[str]
     from common.plotting.style import COLOURS
 
     count = 1 + len(reading.steps) + 3 * len(reading.found)
-    columns = min(count, 6)
+    columns = count if count < 8 else 6  # one digit in a row, or two with three panels each
     rows = -(-count // columns)
     figure = Figure(figsize=(2.6 * columns, 0.3 + 2.8 * rows), layout="constrained")
     panels = (figure.add_subplot(rows, columns, place + 1) for place in range(count))
@@ -167,7 +185,7 @@ def draw(reading: Reading, probabilities: np.ndarray, class_names: Sequence[str]
         show(title, image)
     for found, bars in zip(reading.found, probabilities, strict=True):
         show("cut out", found.cut_out)
-        show("what the network sees", found.form)
+        show("what the network sees", np.hstack(found.forms))
         best, axes = bars.argmax(), next(panels)
         colours = [COLOURS[0] if i == best else "#999999" for i in range(len(bars))]
         axes.barh(range(len(bars)), 100 * bars, color=colours)

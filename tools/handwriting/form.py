@@ -10,20 +10,19 @@ with the garment in the middle, brightness negated (arXiv:1708.07747, section 2)
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
-from scipy.spatial import ConvexHull
 
 from tools.handwriting.ink import NothingFoundError, digits_of, ink_of, smooth_surface, strong_ink
 from tools.handwriting.pictures import fit, luminance, rim
+from tools.handwriting.sheet import sheet_of
 
 SIDE, BOX = 28, 20  # pixels of an image, and of the box that a digit fits
+SMALLER = 17  # pixels of a second box; other hands are wider, or write a 1 with an upstroke
 CENTRE = 14  # the row and column where the centre of mass of MNIST's digits is
-# A sheet on a table fills more of the picture, and of its own convex hull, than a digit does.
-SHEET_FRACTION, SHEET_SOLIDITY = 0.15, 0.9
 CROP_SIDE = 160  # of a digit while its strokes are measured and thickened
 LEAST_STROKE, USUAL_STROKE = 1.7, 2.2  # widths in pixels of a 28 x 28 image
 
@@ -34,7 +33,13 @@ class Found:
 
     box: tuple[slice, slice]
     cut_out: np.ndarray  # float32 (h, w), 0 background to 1
-    form: np.ndarray  # uint8 (28, 28), as in the data set
+    forms: np.ndarray  # uint8 (n, 28, 28), as in the data set; a digit comes in two sizes
+    at_the_edge: bool = False  # whether it touches the edge of the picture or the sheet
+
+    @property
+    def form(self) -> np.ndarray:
+        """uint8 (28, 28), as large as in the data set."""
+        return self.forms[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,16 +56,36 @@ def read_digits(picture: np.ndarray) -> Reading:
 
     Raises NothingFoundError for an empty picture.
     """
-    if is_mnist_like(picture):
-        return _unchanged(picture, picture[..., 0])
-    ink = ink_of(picture)
+    for either in (picture, 1 - picture):
+        if is_mnist_like(either):
+            return _unchanged(picture, either[..., 0])
+    sheet = sheet_of(picture)
+    if sheet is not None:
+        with contextlib.suppress(NothingFoundError):  # it was no sheet
+            return _on_paper(picture, sheet)
+    return _on_paper(picture, np.ones(picture.shape[:2], bool))
+
+
+def _on_paper(picture: np.ndarray, sheet: np.ndarray) -> Reading:
+    """The digits on the sheet, which pixels of it bool (h, w) tells."""
+    (place,) = ndimage.find_objects(sheet.astype(int))
+    # Beyond the sheet, its paper goes on.
+    nearest = ndimage.distance_transform_edt(~sheet, return_distances=False, return_indices=True)
+    paper = picture[tuple(nearest)][place]
+    ink = ink_of(paper, is_sheet=not sheet.all())
     strong = strong_ink(ink)
-    digits = digits_of(strong)
-    if len(digits) == 1 and _is_sheet(digits[0][1], strong.size):
-        with contextlib.suppress(NothingFoundError):  # then it is a 1 or a fat digit after all
-            return _inside(*digits[0], picture)
-    steps = (("paper and shadow removed", np.clip(ink, 0, 1)), ("ink", strong))
-    return Reading(picture, steps, tuple(_digit(box, own) for box, own in digits))
+    steps = () if sheet.all() else (("the sheet", np.where(sheet, luminance(picture), 0)),)
+    steps += (("paper and shadow removed", np.clip(ink, 0, 1)), ("ink", strong))
+    inner = ndimage.binary_erosion(sheet)[place]
+    found = []
+    for box, own in digits_of(strong):
+        at_the_edge = bool((own[~inner[box]] > 0.3).any())
+        sides = zip(box, place, strict=True)
+        box = tuple(slice(s.start + outer.start, s.stop + outer.start) for s, outer in sides)
+        drawn = thickened(fit(own, min(CROP_SIDE, max(own.shape))))
+        forms = np.stack([_form(drawn, size) for size in (BOX, SMALLER)])
+        found.append(Found(box, drawn, forms, at_the_edge))
+    return Reading(picture, steps, tuple(found))
 
 
 def is_mnist_like(picture: np.ndarray) -> bool:
@@ -78,40 +103,14 @@ def is_mnist_like(picture: np.ndarray) -> bool:
 def _unchanged(picture: np.ndarray, grey: np.ndarray) -> Reading:
     """A picture that has the data set's form already."""
     form = np.rint(255 * grey).astype(np.uint8)
-    return Reading(picture, (), (Found((slice(0, SIDE), slice(0, SIDE)), grey, form),))
+    return Reading(picture, (), (Found((slice(0, SIDE), slice(0, SIDE)), grey, form[None]),))
 
 
-def _is_sheet(ink: np.ndarray, picture_size: int) -> bool:
-    """Whether a shape (h, w) is not a digit but a sheet, in a picture of so many pixels."""
-    if np.count_nonzero(ink > 0.3) <= SHEET_FRACTION * picture_size:  # a 1 is solid, too
-        return False
-    points = np.argwhere(fit(ink, 64) > 0.3)
-    if np.ptp(points, axis=0).min(initial=64) < 3:
-        return True
-    return len(points) / ConvexHull(points).volume > SHEET_SOLIDITY  # of a 2 it is a half
-
-
-def _inside(box: tuple[slice, slice], ink: np.ndarray, picture: np.ndarray) -> Reading:
-    """The digits on a sheet, which is the ink (h, w) in the box; its rim is left out."""
-    depth = ndimage.distance_transform_edt(np.pad(ndimage.binary_fill_holes(ink > 0.3), 1))
-    sheet = depth[1:-1, 1:-1] > 0.02 * max(ink.shape)
-    around = smooth_surface(picture[box], sheet)
-    reading = read_digits(np.where(sheet[..., None], picture[box], around).astype(np.float32))
-    found = []
-    for digit in reading.found:
-        sides = zip(digit.box, box, strict=True)
-        own = tuple(slice(s.start + outer.start, s.stop + outer.start) for s, outer in sides)
-        found.append(replace(digit, box=own))
-    return replace(reading, picture=picture, found=tuple(found))
-
-
-def _digit(box: tuple[slice, slice], ink: np.ndarray) -> Found:
-    """A digit's own ink (h, w) in its box, as MNIST would have it."""
-    drawn = thickened(fit(ink, min(CROP_SIDE, max(ink.shape))))
-    scaled = fit(drawn, BOX, Image.Resampling.BICUBIC)
+def _form(drawn: np.ndarray, size: int) -> np.ndarray:
+    """A digit's own ink (h, w) as in MNIST, in a box of `size` pixels: uint8 (28, 28)."""
+    scaled = fit(drawn, size, Image.Resampling.BICUBIC)
     scaled = np.clip(scaled / max(np.percentile(scaled[scaled > 0.1], 90), 0.5), 0, 1)
-    corner = [CENTRE - centre for centre in ndimage.center_of_mass(scaled)]
-    return Found(box, drawn, _placed(scaled, corner))
+    return _placed(scaled, [CENTRE - centre for centre in ndimage.center_of_mass(scaled)])
 
 
 def _placed(scaled: np.ndarray, corner: Sequence[float]) -> np.ndarray:
@@ -173,5 +172,5 @@ def read_garment(picture: np.ndarray) -> Reading:
     (box,) = ndimage.find_objects(mask.astype(int))
     scaled = np.clip(fit(values[box], SIDE, Image.Resampling.LANCZOS), 0, 1)
     form = _placed(scaled, [(SIDE - size) // 2 for size in scaled.shape])
-    found = Found(box, values[box], form)
+    found = Found(box, values[box], form[None])
     return Reading(picture, (("background removed", values),), (found,))

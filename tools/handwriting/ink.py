@@ -9,6 +9,7 @@ from tools.handwriting.pictures import fit, luminance, resize, rim
 COARSE_SIDE = 256  # of the small copy on which the paper is told from the ink
 SMOOTH_SIDE = 64  # of the copy on which the paper below the ink is estimated
 LEAST_CONTRAST = 0.05  # between ink and paper, as a fraction of the way from black to white
+PLAIN = 0.04  # paper whose colour differs less from place to place needs no estimate
 LEAST_SIZE = 6  # pixels; less is grain
 MOST_PIECES = 50  # more are a texture or a page of text
 EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
@@ -18,15 +19,17 @@ class NothingFoundError(UserError):
     """There is nothing to read in a picture."""
 
 
-def ink_of(picture: np.ndarray) -> np.ndarray:
+def ink_of(picture: np.ndarray, is_sheet: bool = False) -> np.ndarray:
     """How much ink each pixel has: float32 (h, w), about 0 on paper and 1 in a stroke.
 
     Which colour is the paper's is found from the picture; it may change slowly, as under a lamp or
-    in a shadow. Raises NothingFoundError where all is paper.
+    in a shadow, and suddenly where it is known to be a sheet, brighter than the ink. Raises
+    NothingFoundError where all is paper.
     """
     longest = max(picture.shape[:2])
     coarse = fit(picture, min(COARSE_SIDE, longest))
-    coarse_paper, inked = _paper(coarse)
+    found = _shaded_sheet(coarse) if is_sheet else _plain_paper(coarse)
+    coarse_paper, inked = found or _uneven_paper(coarse)
     paper = resize(coarse_paper, *picture.shape[:2])
     # Lighting scales paper and ink alike; what is nearly black is not amplified without bound.
     brightness = luminance(paper)
@@ -39,11 +42,23 @@ def ink_of(picture: np.ndarray) -> np.ndarray:
     if length < LEAST_CONTRAST / 4:
         raise NothingFoundError("nothing is written on it")
     contrast = ((picture - paper) * gain[..., None]) @ (direction / length).astype(np.float32)
-    # Grain is finer than any stroke.
-    return ndimage.gaussian_filter(contrast, longest / 1500) if longest > 200 else contrast
+    if longest > 200:
+        contrast = ndimage.gaussian_filter(contrast, longest / 1500)  # grain is finer than strokes
+    return contrast.round(4)  # a last binary digit decides nothing: both polarities are alike
 
 
-def _paper(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _plain_paper(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """As `_uneven_paper`, where all of the paper has one colour; else None."""
+    margin = rim(picture.shape[:2])
+    colour = np.median(picture[margin], axis=0)
+    difference = np.abs(picture - colour).max(axis=-1)
+    plain = difference < PLAIN
+    if plain[margin].mean() < 0.5 or plain.mean() < 0.25:
+        return None
+    return np.broadcast_to(colour, picture.shape), difference > otsu(difference)
+
+
+def _uneven_paper(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The paper alone (h, w, 3), and where there is ink on it (h, w), of a small picture."""
     contrast = _contrast(picture)
     # Strokes are narrower than half the picture, shadows and tables are not.
@@ -65,6 +80,15 @@ def _paper(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         blurred = ndimage.gaussian_filter(known, (sigma, sigma, 0), truncate=2)
         paper = (blurred[..., :3] + 0.02 * paper) / (blurred[..., 3:] + 0.02)
     return resize(paper, *covered.shape), inked
+
+
+def _shaded_sheet(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `_uneven_paper`, of a sheet: the dark that is narrow is ink, a shadow is wide."""
+    smooth = ndimage.gaussian_filter(picture, (1, 1, 0))
+    window = max(5, min(picture.shape[:2]) // 6)  # wider than a stroke
+    paper = ndimage.grey_closing(smooth, (window, window, 1))
+    difference = (paper - picture).max(axis=-1)
+    return paper - np.median(paper - picture, axis=(0, 1)), difference > otsu(difference)
 
 
 def _contrast(picture: np.ndarray) -> np.ndarray:
@@ -124,7 +148,8 @@ def strong_ink(ink: np.ndarray) -> np.ndarray:
 
     Raises NothingFoundError where no ink stands out.
     """
-    noise = 1.4826 * np.median(np.abs(ink - np.median(ink)))
+    # A fifth of a picture is paper even where the digit fills it; of noise, 3 standard deviations.
+    noise = 3 * np.percentile(np.abs(ink), 20)
     candidates = ink[ink > max(6 * noise, LEAST_CONTRAST)]
     if not candidates.size:
         raise NothingFoundError("nothing is written on it")

@@ -101,7 +101,7 @@ def say(capsys, *arguments):
 
 
 def test_an_image_in_mnists_form_stays_as_it_is(digits):
-    for digit in digits[0][:50]:
+    for digit in digits[0][:20]:
         np.testing.assert_array_equal(
             only_form(np.repeat(digit[..., None] / 255, 3, axis=2)), digit
         )
@@ -171,7 +171,7 @@ def drawn_sheet(ink, height=600, width=800, turned=6.0, table=0.3, stripes=0.0):
     return np.repeat(picture[..., None], 3, axis=2).astype(np.float32), where
 
 
-@pytest.mark.parametrize("turned", [-8, 0, 8])
+@pytest.mark.parametrize("turned", [0, 8])
 @pytest.mark.parametrize("table, stripes", [(0.05, 0), (0.3, 0), (0.65, 0), (0.2, 0.3)])
 def test_a_sheet_is_found_on_any_table_and_in_a_shadow(digits, turned, table, stripes):
     ink = np.zeros((400, 560))
@@ -190,7 +190,7 @@ def test_a_sheet_is_found_on_any_table_and_in_a_shadow(digits, turned, table, st
 
 def test_a_picture_of_paper_alone_shows_no_sheet(digits):
     light = np.linspace(1, 0.35, 400)
-    for digit in digits[0][:20]:
+    for digit in digits[0][:5]:
         for margin in (0, 100):
             ink = np.kron(large(digit, 200, margin), np.ones((2, 2)))
             for colours in ((0.1, 0.95), (0.95, 0.1)):
@@ -201,7 +201,7 @@ def test_a_picture_of_paper_alone_shows_no_sheet(digits):
 
 @pytest.mark.parametrize("side, margin", [(20, 4), (28, 0), (60, 10), (300, 0), (300, 100)])
 def test_both_polarities_give_the_same_image(digits, side, margin):
-    for digit in digits[0][:10]:
+    for digit in digits[0][:4]:
         picture = painted(large(digit, side, margin), (1, 1, 1), (0, 0, 0)).astype(np.float32)
         (light,), (dark,) = (read_digits(either).found for either in (picture, 1 - picture))
         np.testing.assert_array_equal(light.forms, dark.forms)
@@ -354,7 +354,7 @@ def test_specks_lines_and_the_edge_are_no_digits(digits):
 
 def test_a_garment_fills_the_image_on_black():
     _, _, images, _ = synthetic_images("fashion_mnist")
-    for garment in images[:12]:
+    for garment in images[:6]:
         picture = np.pad(1 - large(garment, 280), ((60, 100), (150, 40)), constant_values=1)
         rgb = np.repeat(picture[..., None], 3, axis=2).astype(np.float32)
         (found,) = read_garment(rgb).found

@@ -23,8 +23,9 @@ RECIPES = {  # what a recipe leaves out is as in "default"
     },
     "quick": {"about": "a first look: two epochs", "epochs": 2},
     "fast": {
-        "about": "to 99 % in three seconds of training: two thirds of the images, once",
-        "filters": 24,
+        "about": "to 99 % in two seconds of training: two thirds of the images, once",
+        "network": "cosines",  # its first layer is not trained
+        "filters": 48,
         "dropout": 0,
         "shift": 0,
         "label_smoothing": 0.05,
@@ -32,7 +33,8 @@ RECIPES = {  # what a recipe leaves out is as in "default"
         "validation": 0,
         "epochs": 1,
         "optimizer": "adam_short",  # Adam with betas of 0.8 and 0.95
-        "learning_rate": 0.015,
+        "learning_rate": 0.01,
+        "schedule": "linear",
     },
     "best": {
         "about": "the most accurate, in six minutes: a deeper network, elastic distortion",
@@ -52,10 +54,8 @@ RECIPES = {  # what a recipe leaves out is as in "default"
 
 OPTIONS = {
     "network": {  # --network takes these; each with the options it uses
-        **dict.fromkeys(("strided", "pooled"), "blocks filters dropout rescale"),
-        **dict.fromkeys(
-            ("two_convolutions", "three_convolutions", "growing", "deep"), "filters dropout rescale"
-        ),
+        name: "filters dropout rescale" + " blocks" * (name in ("strided", "pooled"))
+        for name in "strided pooled cosines two_convolutions three_convolutions growing deep".split()
     },
     "augmentation": "shift rotation zoom elastic",  # a mere label; digits are never flipped
 }

@@ -178,6 +178,26 @@ def in_own_process(function: Callable, *arguments):
         return executor.submit(function, *arguments).result()
 
 
+def with_load(function: Callable, *arguments) -> tuple:
+    """What a function gives, and how many cores other processes kept busy meanwhile.
+
+    The second is 0 where the system is not Linux, which alone tells.
+    """
+    busy, own, began = busy_seconds(), time.process_time(), time.perf_counter()
+    given = function(*arguments)
+    own, elapsed = time.process_time() - own, time.perf_counter() - began
+    return given, max(0.0, (busy_seconds() - busy - own) / elapsed) if busy else 0.0
+
+
+def busy_seconds() -> float:
+    """The seconds that all processes have kept the cores busy since the start; 0 if not Linux."""
+    try:
+        fields = Path("/proc/stat").read_text(encoding="utf-8").split()
+        return sum(map(int, fields[1:4])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return 0.0
+
+
 def percent(fractions: Sequence[float]) -> str:
     """Mean and standard deviation as `99.50 ± 0.06 %`; `-` of nothing."""
     if not fractions:
@@ -219,5 +239,7 @@ def machine() -> str:
             versions.append(f"{package} {metadata.version(package)}")
     if backend := os.environ.get("KERAS_BACKEND"):
         versions.append(f"Keras on {backend}")
+    if limit := os.environ.get("ONEDNN_MAX_CPU_ISA"):
+        versions.append(f"oneDNN limited to {limit}")
     parts = [nvidia_card(), f"{processor}, {os.cpu_count()} cores", ", ".join(versions)]
     return "; ".join(filter(None, parts))

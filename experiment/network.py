@@ -45,7 +45,8 @@ def keras_layers(model) -> list[dict]:
         elif type(layer).__name__ != "InputLayer":
             shape = getattr(getattr(layer, "output", None), "shape", (None,))[1:]
             weights = tuple(values.shape for values in layer.weights)
-            rows.append(layer_row(type(layer).__name__, layer_options(layer), shape, weights))
+            options = layer_options(layer) | ({} if layer.trainable else {"fixed": True})
+            rows.append(layer_row(type(layer).__name__, options, shape, weights))
     return rows
 
 

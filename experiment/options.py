@@ -50,6 +50,7 @@ LEARNING_RATES = {
     "muon": 0.001,
     "schedulefreeadamw": 0.0025,
 }
+SCHEDULES = ("constant", "linear", "cosine")  # the last two with a warm-up
 PRECISIONS = ("auto", "float32", "bfloat16")
 DATA, OLD_DATA = ("auto", "real", "synthetic"), {"rendered": "synthetic"}
 FIGURES = ("all", "curves", "none")
@@ -111,7 +112,7 @@ GROUPS = {
         "batch_size": Option(128, "images per training step, or all of them", count_or_all),
         "optimizer": _named("adam", ", ".join(LEARNING_RATES), LEARNING_RATES),
         "learning_rate": Option(None, "peak; default: the recipe's, optimizer's", positive, "RATE"),
-        "schedule": _named("cosine", "constant, or cosine with a warm-up", ("constant", "cosine")),
+        "schedule": _named("cosine", ", ".join(SCHEDULES), SCHEDULES),
         "label_smoothing": _fraction(0, "fraction of each label spread over all classes"),
         "validation": _fraction(0.1, "fraction of the training images kept for validation"),
         "images": Option("all", "use so many training images, validation included", count_or_all),

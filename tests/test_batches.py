@@ -74,6 +74,12 @@ def test_cosine_rises_for_a_fifth_and_falls_to_zero():
     assert (np.diff(rates[:201]) > 0).all() and (np.diff(rates[200:]) < 0).all()
 
 
+def test_linear_rises_for_a_tenth_and_falls_to_zero():
+    rates = np.array([Schedule("linear", 0.4, 1000)(step) for step in range(1001)])
+    assert rates[[0, 100, 550, 1000]] == pytest.approx([0.02, 0.4, 0.2, 0])
+    assert np.diff(rates, 2)[np.arange(999) != 99] == pytest.approx(0)
+
+
 def parts_of(data, batch_size, processes):
     """What each process's Batches hold of one epoch, each process with two devices."""
     devices = {"backend": "jax", "count": 2 * processes, "processes": processes}

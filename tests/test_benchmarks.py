@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
@@ -233,6 +234,23 @@ def test_the_time_is_that_of_the_first_epoch_whose_mean_reaches_the_goal():
 
 def test_a_program_that_never_gets_there_is_told_with_its_last_epoch():
     assert time_to_accuracy.at_goal([[(10, 0.97), (20, 0.98)]]) == [(20, 0.98)]
+
+
+@pytest.mark.parametrize("others", [0, 0.5])
+def test_the_load_is_that_of_other_processes(others, monkeypatch):
+    def busy_seconds():
+        return 100 + time.process_time() + others * time.perf_counter()
+
+    monkeypatch.setattr(runs, "busy_seconds", busy_seconds)
+    given, load = runs.with_load(sum, range(2_000_000))
+    assert given == 1_999_999_000_000 and load == pytest.approx(others, abs=0.05)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_linux_counts_the_seconds_that_all_processes_take():
+    before, own = runs.busy_seconds(), time.process_time()
+    sum(range(5_000_000))
+    assert runs.busy_seconds() - before >= time.process_time() - own - 0.05
 
 
 def test_two_machines_exchange_each_gradient_once_around_the_ring(monkeypatch):

@@ -4,6 +4,7 @@ import importlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
@@ -13,6 +14,7 @@ from experiment.backend.device import (
     GPU_FINDERS,
     choose_precision,
     count_devices,
+    has_bfloat16_units,
     nvidia_card,
     prepare,
     quiet_stderr,
@@ -120,6 +122,15 @@ def test_precision_is_the_processors_unless_one_is_asked_for(monkeypatch):
         set_seed(1)
         assert keras.config.dtype_policy().compute_dtype == got
         assert keras.config.dtype_policy().variable_dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("flags", "units"),
+    [("sse2 amx_bf16", True), ("avx512f avx512_bf16", True), ("avx2 avx512f", False)],
+)
+def test_linux_lists_a_processor_s_units_for_bfloat16(flags, units, monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"flags : fpu {flags} fma\n")
+    assert has_bfloat16_units() == units
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

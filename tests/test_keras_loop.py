@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ from tiny import make_network, make_run, split_dataset, train
 
 from experiment.options import ACTIVATIONS
 from experiment.train.batches import Batches, Schedule
-from experiment.train.keras_loop import compile_options, make_optimizer
+from experiment.train.keras_loop import ahead, compile_options, make_optimizer
 
 COUNT = 300
 
@@ -48,6 +49,50 @@ def test_fit_shows_the_batches_of_each_epoch_in_their_order(tmp_path):
         wanted = np.concatenate([batches[i][0][:, 0, 0] for i in range(len(batches))])
         assert (order == wanted).all()
     assert (shown[0] != shown[1]).any()
+
+
+def test_batches_are_prepared_ahead(monkeypatch):
+    batches = Batches(dataset(COUNT), 20, seed=3)
+    numbers, made = range(len(batches)), []
+    original = Batches.__getitem__
+
+    def noting(batches, number):
+        made.append(number)
+        return original(batches, number)
+
+    monkeypatch.setattr(Batches, "__getitem__", noting)
+    for number, (images, labels) in zip(numbers, ahead(batches), strict=True):
+        assert (images == original(batches, number)[0]).all() and len(labels) == 20
+        soon = time.monotonic() + 10
+        while len(made) < min(number + 8, len(batches)) and time.monotonic() < soon:
+            time.sleep(0.001)
+        assert len(made) >= min(number + 8, len(batches))
+    assert made == [*numbers]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others have Keras's own")
+def test_the_loop_on_tensorflow_takes_the_steps_of_keras_s_own(tmp_path, monkeypatch):
+    """Also where an epoch's last call takes fewer steps than the others."""
+    monkeypatch.setattr("experiment.train.keras_loop.STEPS_PER_EXECUTION", 2)
+    weights, losses, made = [], [], []
+    original = keras.callbacks.CallbackList.on_epoch_end
+
+    def noting(callbacks, *arguments):
+        made.append(callbacks._model.train_function.__module__)
+        original(callbacks, *arguments)
+
+    monkeypatch.setattr(keras.callbacks.CallbackList, "on_epoch_end", noting)
+    for _ in range(2):
+        model = make_network("keras")
+        history = train(model, split_dataset(), make_run(tmp_path))
+        weights.append(model.get_weights())
+        losses.append(history.column("loss"))
+        assert model.train_function is None, "a fit of the user's own needs another"
+        monkeypatch.setattr("experiment.train.keras_loop.train_function", lambda *_: None)
+    assert made[0] == "experiment.train.keras_loop" and made[-1].startswith("keras.")
+    for ours, theirs in zip(*weights, strict=True):
+        assert (ours == theirs).all()
+    assert losses[0] == losses[1]
 
 
 def test_the_progress_bar_ends_at_the_last_step(tmp_path, monkeypatch):
@@ -111,13 +156,16 @@ def test_history_holds_the_plain_mean_cross_entropy_whatever_the_loss(tmp_path):
         assert [metric.name for metric in metrics] == measured
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_cosine_in_keras_is_our_schedule(optimizer):
-    args = argparse.Namespace(optimizer=optimizer, learning_rate=0.4, schedule="cosine")
-    schedule = Schedule("cosine", 0.4, 100)
+@pytest.mark.parametrize("steps", [4, 100])
+@pytest.mark.parametrize(("optimizer", "name"), [("adam", "cosine"), ("sgd", "linear")])
+def test_schedules_in_keras_are_ours(optimizer, name, steps):
+    args = argparse.Namespace(optimizer=optimizer, learning_rate=0.4, schedule=name)
+    schedule = Schedule(name, 0.4, steps)
     rate = make_optimizer(args, schedule)._learning_rate
-    values = [float(rate(step)) for step in range(101)]
-    assert values == pytest.approx([schedule(step) for step in range(101)], rel=1e-4, abs=1e-7)
+    values = [float(rate(step)) for step in range(steps + 1)]
+    wanted = [schedule(step) for step in range(steps + 1)]
+    assert values == pytest.approx(wanted, rel=1e-4, abs=1e-7)
+    assert max(wanted) == 0.4 and wanted[-1] == pytest.approx(0)
 
 
 def test_momentum_and_every_activation_of_the_options_are_keras_s():

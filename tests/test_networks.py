@@ -58,6 +58,20 @@ def test_the_network_of_strides_for_garments():
     assert garments("strided").count_params() == wanted
 
 
+def test_the_network_of_cosines_has_a_first_layer_of_waves_that_training_leaves_alone():
+    model = digits("cosines", filters=16)
+    waves = model.layers[2].get_weights()[0].reshape(25, 16)
+    assert (waves[:, 8:] == -waves[:, :8]).all()
+    products = waves[:, :8].T @ waves[:, :8]
+    assert products == pytest.approx(np.diag(np.diag(products)), abs=1e-5)  # at right angles
+    assert np.diag(products) ** 0.5 == pytest.approx([0.5, 1, 1, 1.5, 2.5, 2.5, 3, 3])
+    assert np.ptp(waves[:, 0]) < 1e-6  # the slowest does not change
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(np.full((8, 28, 28), 200, np.uint8), np.arange(8), verbose=0)
+    assert (model.layers[2].get_weights()[0].reshape(25, 16) == waves).all()
+    assert {len(layer.trainable_weights) for layer in model.layers} == {0, 2}
+
+
 def test_the_textbooks_network():
     wanted = (9 + 1) * 32 + (9 * 32 + 1) * 64 + (9 * 64 + 1) * 128  # 28 -> 14 -> 7 -> 3
     model = digits("pooled", blocks=3, filters=32)

@@ -2,12 +2,13 @@
 
 from argparse import Namespace
 
+import numpy as np
 from keras import Input, Layer, Sequential, layers
 
 
 def build(args: Namespace) -> Sequential:
     """The network that `args.network` names: uint8 images (n, 28, 28) in, logits (n, 10) out."""
-    networks = (pooled, two_convolutions, three_convolutions, growing, strided, deep)
+    networks = (pooled, cosines, two_convolutions, three_convolutions, growing, strided, deep)
     hidden = {network.__name__: network for network in networks}[args.network]
     return Sequential(
         [
@@ -28,6 +29,28 @@ def pooled(args: Namespace) -> list[Layer]:
         hidden.append(layers.Conv2D(args.filters * 2**block, 3, padding="same", activation="relu"))
         hidden.append(layers.MaxPooling2D())
     return [*hidden, layers.Flatten()]
+
+
+def cosines(args: Namespace) -> list[Layer]:
+    """A first layer that is not trained, which saves two fifths of a step.
+
+    Its filters are the eight slowest of the cosine transform, and their negatives.
+    """
+    waves = np.cos(np.pi * np.outer(np.arange(5), np.arange(5) + 0.5) / 5)  # (frequency, pixel)
+    waves /= np.linalg.norm(waves, axis=1, keepdims=True)
+    slowest = sorted(np.ndindex(5, 5), key=lambda pair: np.square(pair).sum())[:8]
+    # A digit's fast waves are weak: their filters are stronger.
+    filters = [0.5 * (1 + x * x + y * y) * np.outer(waves[y], waves[x]) for y, x in slowest]
+    first = layers.Conv2D(16, 5, strides=2, use_bias=False, activation="relu", trainable=False)
+    first.build((None, 28, 28, 1))
+    first.set_weights([np.stack([*filters, *np.negative(filters)], axis=-1)[:, :, None]])
+    return [
+        first,
+        layers.Conv2D(args.filters, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Flatten(),
+        layers.Dense(128, activation="relu"),
+    ]
 
 
 def two_convolutions(args: Namespace) -> list[Layer]:

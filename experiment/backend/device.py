@@ -146,9 +146,10 @@ CUDA_PACKAGES = {
 
 
 def has_bfloat16_units() -> bool:
-    """Whether Linux lists AMX (Intel since 2023): bfloat16 several times as fast as float32."""
+    """Whether Linux lists units for bfloat16: AMX (Intel since 2023), or AVX-512's (AMD Zen 4)."""
     with contextlib.suppress(OSError):
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+        return not {"amx_bf16", "avx512_bf16"}.isdisjoint(flags)
     return False
 
 

@@ -72,16 +72,18 @@ class Schedule:
     """The learning rate at every step.
 
     "cosine" rises linearly for a fifth of the steps and falls to zero along half a cosine
-    (https://arxiv.org/abs/1608.03983, and about as in https://arxiv.org/abs/1708.07120).
+    (https://arxiv.org/abs/1608.03983, and about as in https://arxiv.org/abs/1708.07120). "linear"
+    rises for a tenth, and falls along a line.
     """
 
-    name: str  # "constant" or "cosine"
+    name: str  # "constant", "linear" or "cosine"
     highest: float
     steps: int
 
     def __post_init__(self) -> None:
-        """Set the rate that the cosine schedule rises from, and for how many steps."""
-        self.start, self.warm_up = self.highest / 20, self.steps // 5
+        """Set the rate that a schedule rises from, and for how many steps."""
+        self.start = self.highest / 20
+        self.warm_up = self.steps // (10 if self.name == "linear" else 5)
 
     def __call__(self, step: int) -> float:
         """The rate of a step, counted from 0."""
@@ -90,6 +92,8 @@ class Schedule:
         if step < self.warm_up:
             return self.start + (self.highest - self.start) * step / self.warm_up
         falling = (step - self.warm_up) / (self.steps - self.warm_up)
+        if self.name == "linear":
+            return self.highest * (1 - falling)
         return self.highest * (1 + math.cos(math.pi * falling)) / 2
 
 

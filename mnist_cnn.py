@@ -54,8 +54,8 @@ RECIPES = {  # what a recipe leaves out is as in "default"
 
 OPTIONS = {
     "network": {  # --network takes these; each with the options it uses
-        name: "filters dropout rescale" + " blocks" * (name in ("strided", "pooled"))
-        for name in "strided pooled cosines two_convolutions three_convolutions growing deep".split()
+        name: "filters dropout rescale" + (" blocks" if name in ("strided", "pooled") else "")
+        for name in ("strided", "pooled", "cosines", "deep", *published.NETWORKS)
     },
     "augmentation": "shift rotation zoom elastic",  # a mere label; digits are never flipped
 }

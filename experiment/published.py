@@ -4,6 +4,8 @@ docs/published-results.md sets them beside what was reported. They compute in fl
 measured: bfloat16 would repeat them on some processors only.
 """
 
+NETWORKS = ("two_convolutions", "three_convolutions", "growing")  # of `mnist_cnn.py`
+
 # What the networks of the projects have in common: no augmentation, a constant learning rate.
 PLAIN = {"precision": "float32", "shift": 0}
 CONSTANT = PLAIN | {"dropout": 0, "schedule": "constant"}

@@ -17,6 +17,7 @@ from conftest import REPOSITORY, finish, needs_real_data
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+import mnist_cnn
 from benchmarks import (
     accuracy,
     classical,
@@ -30,13 +31,14 @@ from benchmarks import (
     runs,
     scaling,
     sheet_pictures,
+    time_spent,
     time_to_accuracy,
 )
 from common import files
 from common.errors import UserError
 
 BENCHMARKS = """accuracy backends classical distributed engines faults gpu own_digits
-    published_results records scaling time_to_accuracy""".split()
+    published_results records scaling time_spent time_to_accuracy""".split()
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 import benchmarks
@@ -232,6 +234,12 @@ def test_the_time_is_that_of_the_first_epoch_whose_mean_reaches_the_goal():
     assert theirs["ratio of training times, ours / theirs"] == "0.33"
 
 
+def test_multiply_adds_count_the_gradients_that_are_needed():
+    model = mnist_cnn.build_model(Namespace(network="cosines", filters=48, dropout=0, rescale=True))
+    by_hand = 57_600 + 2 * 691_200 + 3 * (153_600 + 1_280)
+    assert time_spent.multiply_adds_of(model) == by_hand
+
+
 def test_a_program_that_never_gets_there_is_told_with_its_last_epoch():
     assert time_to_accuracy.at_goal([[(10, 0.97), (20, 0.98)]]) == [(20, 0.98)]
 
@@ -277,6 +285,7 @@ CLASSICAL |= {"fit_seconds": 1.0, "predict_seconds": 2.0}
 MEASURED = {
     classical: {"mnist": {"default network": CLASSICAL, "RBF SVM (C 10)": CLASSICAL}},
     distributed: {"default CNN, batches of 128": {"1": [0.02, 0.011, 100_000]}},
+    time_spent: {"float32": {"1": [0.5, 0.8, 0.6, 0.1], "2": [0.6, 0.8, 0.5, 0.2]}},
     time_to_accuracy: {"Keras's example": {"1": [(10, 0.98), (20, 0.991)]}},
 }
 

@@ -32,8 +32,8 @@ TARGETS = {  # the mean test accuracy to reach, within so many seconds
 def main() -> None:
     """Measure what the command line names, and write the table."""
     parser = BenchmarkParser("accuracy", __doc__, seeds=5)
-    recipe = one_of("recipe", RECIPES)
-    parser.add_argument("recipes", nargs="*", type=recipe, metavar="RECIPE", help=", ".join(RECIPES))
+    kind, which = one_of("recipe", RECIPES), ", ".join(RECIPES)
+    parser.add_argument("recipes", nargs="*", type=kind, metavar="RECIPE", help=which)
     with parser.results(rows) as results:
         args = results.args
         commands = [name for name in TARGETS if name.endswith(tuple(args.recipes or RECIPES))]

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
+from common.console import say, standard_streams
+
 
 class UserError(Exception):
     """What is wrong and what to do, in one line; exit status 2 for wrong options, else 1."""
@@ -27,29 +29,28 @@ class Interrupted(Exception):
 @contextlib.contextmanager
 def one_line_errors(debug: bool = False) -> Iterator[None]:
     """Turn UserError and OSError into one line on stderr and an exit status, unless `debug`."""
-    for stream in (sys.stdout, sys.stderr):
-        # A console that cannot show a letter of a path shows a '?' instead of stopping the run.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-    try:
-        yield
-    except Interrupted as stop:
-        leave("", stop.status)
-    except KeyboardInterrupt:
-        leave("stopped at once; unsaved work is lost\n", 130)
-    except (UserError, OSError) as error:
-        if debug:
-            raise
-        leave(f"error: {' '.join(str(error).split())}\n", getattr(error, "status", 1))
+    with standard_streams():
+        try:
+            yield
+        except Interrupted as stop:
+            leave("", stop.status)
+        except KeyboardInterrupt:
+            leave("stopped at once; unsaved work is lost", 130)
+        except (UserError, OSError) as error:
+            if debug:
+                raise
+            leave(f"error: {' '.join(str(error).split())}", getattr(error, "status", 1))
 
 
 def leave(line: str, status: int) -> NoReturn:
     """End with a line on stderr, or none, and an exit status; in IPython, only with the line."""
     if hasattr(builtins, "__IPYTHON__"):  # which would tell how to leave IPython
         error = UserError(line, status)
-        error._render_traceback_ = lambda: [line.strip() or " "]
+        error._render_traceback_ = lambda: [line or " "]
         raise error from None
-    sys.stderr.write(line)
+    with standard_streams():
+        if line:
+            say(line, stderr=True)
     sys.exit(status)
 
 

@@ -2,9 +2,9 @@
 
 import inspect
 import math
-import sys
 import textwrap
 
+from common.console import warn
 from common.files import write_atomically
 from common.tables import markdown_table
 from experiment.runs.folder import NETWORK
@@ -22,7 +22,7 @@ def keep_network(model, run: Run) -> None:
     try:
         layers = scratch_layers(model, run) if run.custom_engine else keras_layers(model)
     except Exception as error:  # a layer of somebody's own may lack what Keras's have
-        print(f"warning: the network is not kept in words: {error}", file=sys.stderr)
+        warn(f"the network is not kept in words: {error}")
         return
     sums = {key: sum(row[key] for row in layers) for key in ("parameters", "multiply-adds")}
     rows = [*layers, {"layer": "Total", "output": ""} | sums]
@@ -33,7 +33,7 @@ def keep_network(model, run: Run) -> None:
     text = "\n  ".join([f"network: {size} per image", *textwrap.wrap(" > ".join(shapes), 96)])
     if text not in run.told:
         run.told.add(text)
-        run.say(text)
+        run.say(*text.split("\n"))
 
 
 def keras_layers(model) -> list[dict]:

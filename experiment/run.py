@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from common.console import say, warn
 from common.data.dataset import Dataset
 from common.data.load import load
 from common.errors import Interrupted, UserError, one_line_errors
@@ -57,8 +57,8 @@ def open_experiment(
     `results/<script>/<name>`, or continues in the one that is resumed, and prints the result at
     the end. A UserError is printed as one line, and sets the exit status.
     """
-    args = parse(script, description, recipes, options, as_words(argv))
-    with one_line_errors(args.debug), contextlib.ExitStack() as stack:
+    with one_line_errors("--debug" in argv), contextlib.ExitStack() as stack:
+        args = parse(script, description, recipes, options, as_words(argv))
         args = resumed_options(args) if args.resume else args
         folder = args.results_dir / args.script
         # Fail now, and not after loading the data, if nothing can be written there.
@@ -150,7 +150,7 @@ class Runs:
             for folder in {run.folder, group.overview.folder} - {self.folder}:
                 mark_unfinished(folder, failure or STOPPED)
             if failure:
-                print(f"warning: {failure}", file=sys.stderr)
+                warn(f"{failure}")
         else:
             mark_finished(run.folder)
 
@@ -205,18 +205,16 @@ class Runs:
             for group in self.groups:
                 summarise(group)
         if last.stopped:
-            print(
-                f"stopped after epoch {len(last.rows)}; everything is saved, and "
-                f"--resume {self.folder.name} continues"
-            )
+            kept = "everything is saved, and --resume"
+            say(f"stopped after epoch {len(last.rows)}; {kept} {self.folder.name} continues")
         if sweep:
-            print(report_sweep(self.folder, self.groups))
+            say(*report_sweep(self.folder, self.groups).split("\n"))
         elif self.groups[0].tested:
-            print(result_line(self.groups[0]))
+            say(result_line(self.groups[0]))
         elapsed = (datetime.now().astimezone() - args.started).total_seconds()
         training = sum(run.history.seconds for run in runs)
-        print(f"{elapsed:.0f} s in all, {training:.0f} s of it training")
-        print(f"results in {self.folder}", flush=True)
+        say(f"{elapsed:.0f} s in all, {training:.0f} s of it training")
+        say(f"results in {self.folder}")
         refresh_after(self.folder)
         if args.show:
             show(self.folder / ("sweep.png" if sweep else "curves.png"))

@@ -23,6 +23,7 @@ if not __package__:  # started as a file: python tools/export.py
 import numpy as np
 from scipy.special import softmax
 
+from common.console import say
 from common.errors import UserError, one_line_errors
 from experiment.backend.device import quiet_stderr
 from experiment.runs.saved import SavedRun
@@ -96,12 +97,12 @@ def export(run: SavedRun, format: str, logits: bool = False) -> None:
     accuracy = (outputs.argmax(axis=1) == labels).mean()
     flipped = ", averaged with flipped images" if run.config.get("test_flip") else ""
     size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
-    print(
+    say(
         f"test accuracy {accuracy:.2%} (the run's: {run.metrics['test_accuracy']:.2%} in "
         f"{run.config.get('precision', 'float32')}{flipped}); probabilities differ from Keras's "
-        f"by at most {difference:.1g}\n"
-        f"{size / 1e6:.2f} MB; {one:.2f} ms for one image, {many:.1f} ms for 1,000 (median)\n"
-        f"exported to {path}, which gives {'logits' if logits else 'probabilities'}"
+        f"by at most {difference:.1g}",
+        f"{size / 1e6:.2f} MB; {one:.2f} ms for one image, {many:.1f} ms for 1,000 (median)",
+        f"exported to {path}, which gives {'logits' if logits else 'probabilities'}",
     )
 
 

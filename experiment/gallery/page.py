@@ -7,13 +7,13 @@ import contextlib
 import json
 import math
 import os
-import sys
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 
+from common.console import warn
 from common.errors import UserError
 from common.files import write_atomically
 from experiment.options import NOT_COMPARED, SETTINGS
@@ -41,7 +41,7 @@ def refresh_after(folder: Path) -> None:
     try:
         refresh(folder.parent.parent, ended=folder)
     except Exception as error:  # the run is worth more than the page
-        print(f"warning: the gallery was not refreshed: {error}", file=sys.stderr)
+        warn(f"the gallery was not refreshed: {error}")
 
 
 def refresh(results: Path, ended: Path | None = None) -> Path:

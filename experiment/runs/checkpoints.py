@@ -7,13 +7,13 @@ JSON in UTF-8.
 
 import contextlib
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from common.console import warn
 from common.errors import UserError
 from common.files import read_arrays, write_arrays, write_atomically
 from experiment.backend.processes import send_to_all
@@ -59,7 +59,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         try:
             return read_checkpoint(path)
         except UserError as error:
-            print(f"warning: {error}; trying the checkpoint before it", file=sys.stderr)
+            warn(f"{error}; trying the checkpoint before it")
             with contextlib.suppress(OSError):
                 path.unlink()
     return None

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.console import warn
 from common.errors import UserError
 from common.files import read_json, write_atomically
 
@@ -95,7 +96,7 @@ def keep_script(script: str, folder: Path) -> None:
     text = imported_text(path)
     if text != path.read_bytes():
         problem = "was edited after it was imported, and runs as it was: reload it, or use %run"
-        print(f"warning: {path.name} {problem}", file=sys.stderr)
+        warn(f"{path.name} {problem}")
     if text is not None and not copy.exists():  # a resumed run keeps that of its start
         write_atomically(copy, text)
 

@@ -1,8 +1,8 @@
 """What the scripts call for a network of any engine: `with_logits`, `compile_options`, `fit`."""
 
-import sys
 from contextlib import nullcontext
 
+from common.console import warn
 from common.data.dataset import Dataset
 from common.errors import UserError
 from experiment.network import keep_network
@@ -33,7 +33,7 @@ def with_logits(model, run: Run):
     name = getattr(function, "__name__", type(function).__name__).lower().partition("_")[0]
     if name not in ("softmax", "sigmoid"):
         if function is not last and name not in ("linear", "log"):  # log_softmax gives logits
-            print(f"warning: {name} at the network's end limits the logits", file=sys.stderr)
+            warn(f"{name} at the network's end limits the logits")
         return model
     run.say(f"note: the {name} at the network's end is left out: loss and tests take logits")
     if function is not last:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.console import say, warn
 from common.errors import UserError
 from experiment.runs.checkpoints import check_fits, load_checkpoint, save_checkpoint
 from experiment.runs.history import History, write_history
@@ -100,7 +101,7 @@ class Recorder:
             save_checkpoint(self.run.folder, self.history, state)
         except UserError as error:
             if not self.warned:
-                print(f"warning: {error}; training goes on", file=sys.stderr)
+                warn(f"{error}; training goes on")
             self.warned = True
 
     def fail(self, problem: str) -> None:
@@ -157,7 +158,7 @@ def stop_requests(history: History) -> Iterator[None]:
         if history.stopped:
             raise KeyboardInterrupt
         history.stopped = number
-        print("\nstopping as soon as everything is saved (again: at once)", file=sys.stderr)
+        say("", "stopping as soon as everything is saved (again: at once)", stderr=True)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

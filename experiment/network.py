@@ -5,7 +5,7 @@ import math
 import textwrap
 
 from common.console import warn
-from common.files import write_atomically
+from common.files import write_text
 from common.tables import markdown_table
 from experiment.runs.folder import NETWORK
 from experiment.runs.run import Run
@@ -27,7 +27,7 @@ def keep_network(model, run: Run) -> None:
     sums = {key: sum(row[key] for row in layers) for key in ("parameters", "multiply-adds")}
     rows = [*layers, {"layer": "Total", "output": ""} | sums]
     table = markdown_table([row | {key: f"{row[key]:,}" for key in sums} for row in rows])
-    write_atomically(run.folder / NETWORK, f"{table}\n".encode())
+    write_text(run.folder / NETWORK, table)
     shapes = [f"{row['layer'].split()[0]} {row['output']}" for row in layers]
     size = ", ".join(f"{number:,} {key}" for key, number in sums.items())
     text = "\n  ".join([f"network: {size} per image", *textwrap.wrap(" > ".join(shapes), 96)])

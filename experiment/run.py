@@ -32,6 +32,7 @@ from experiment.runs.folder import (
     metrics_of_finished,
     read_config,
     remove_partial_files,
+    why_unfinished,
 )
 from experiment.runs.history import read_history
 from experiment.runs.run import Run, configuration, resumed_configuration
@@ -188,9 +189,9 @@ class Runs:
             # On a full disk the first mark stays, and it is the error that matters.
             with contextlib.suppress(UserError, OSError):
                 reason = STOPPED if stopped else f"ended by {type(error).__name__}: {error}"
-                for mark in self.folder.rglob(MARKER):
-                    if mark.read_text(encoding="utf-8").startswith("started"):
-                        mark_unfinished(mark.parent, reason)
+                for folder in [mark.parent for mark in self.folder.rglob(MARKER)]:
+                    if why_unfinished(folder).startswith("started"):
+                        mark_unfinished(folder, reason)
             raise
         mark_finished(self.folder)
 

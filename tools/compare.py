@@ -21,7 +21,7 @@ from scipy.special import softmax
 
 from common.console import say, warn
 from common.errors import UserError, one_line_errors, suggestion
-from common.files import atomic_path, write_atomically
+from common.files import atomic_path, write_text
 from common.tables import markdown_table, mean_std
 from experiment.options import NOT_COMPARED
 from experiment.runs.folder import create_folder
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] = ()) -> None:
         say(*text.split("\n"))
         name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         folder = create_folder(args.results_dir / "comparisons", name, numbered=True)
-        write_atomically(folder / "comparison.md", f"{text}\n".encode())
+        write_text(folder / "comparison.md", text)
         draw(runs, labels, predictions, folder)
         say("", f"comparison in {folder}")
 

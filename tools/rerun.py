@@ -68,7 +68,7 @@ def options_again(folder: Path, config: dict) -> list[str]:
 def tell_changes(folder: Path, config: dict) -> None:
     """Print whether the script has changed since the run, where the run kept a copy."""
     script, copy = REPOSITORY / f"{config['script']}.py", folder / SCRIPT
-    if copy.exists() and (changes := changed_lines(copy.read_bytes(), script.read_bytes())):
+    if copy.is_file() and (changes := changed_lines(copy.read_bytes(), script.read_bytes())):
         say(f"{script.name} has changed since the run ({changes}): see {copy}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from common.data.dataset import Dataset
 from common.data.load import load
 from common.errors import UserError, suggestion
-from common.files import read_arrays
+from common.files import absolute_path, read_arrays
 from common.networks.dense_numpy import DenseNetwork
 from experiment.backend.device import prepare
 from experiment.runs.folder import read_config
@@ -33,7 +33,7 @@ def find_run(text: str, results: Path) -> Path:
     where several scripts have one of that name.
     """
     if (Path(text) / "config.json").is_file():
-        return Path(text).resolve()
+        return absolute_path(text)
     folders = run_folders(results)
     if text == "latest":
         for folder in folders:

@@ -44,7 +44,7 @@ def load(
     instead; "synthetic" touches neither files nor network.
     """
     if name not in ORIGINALS or data not in ("auto", "real", "synthetic"):
-        raise ValueError(f"{name!r} or {data!r} is unknown")
+        raise ValueError(f"{name!r} must be a dataset, and {data!r} auto, real or synthetic")
     began, original, found = time.perf_counter(), ORIGINALS[name], None
     if data != "synthetic":
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common.console import warn
 from common.errors import UserError
-from common.files import read_json, write_atomically
+from common.files import read_json, read_text, write_atomically, write_text
 
 MARKER, NETWORK, SCRIPT = "UNFINISHED", "network.md", "script.py"
 _imported = {}  # of each script its module's specification, new with each import, and its text
@@ -22,7 +22,13 @@ OLD_NAMES = {"rendered": "synthetic", "repeats_exactly": "deterministic"}
 
 def mark_unfinished(folder: Path, reason: str) -> None:
     """Mark a run's folder as unfinished, and say why."""
-    write_atomically(folder / MARKER, f"{reason}\n".encode())
+    write_text(folder / MARKER, reason)
+
+
+def why_unfinished(folder: Path) -> str:
+    """What the mark says of an unfinished run; empty where there is no mark."""
+    path = folder / MARKER
+    return read_text(path).strip() or "no reason given" if path.exists() else ""
 
 
 def mark_finished(folder: Path) -> None:
@@ -37,9 +43,8 @@ def read_config(folder: Path) -> dict:
 
 def read_metrics(folder: Path) -> dict:
     """What the test gave. Raises UserError, with the reason, when there is no result."""
-    path, marker = folder / "metrics.json", folder / MARKER
-    if marker.exists() and not path.exists():
-        reason = marker.read_text(encoding="utf-8", errors="replace").strip()
+    path = folder / "metrics.json"
+    if not path.exists() and (reason := why_unfinished(folder)):
         raise UserError(f"{folder} holds no result: {reason}")
     metrics = _renamed(read_json(path))
     if not isinstance(metrics.get("test_accuracy"), float):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import write_atomically
+from common.files import regular, write_atomically
 
 COLUMNS = "epoch seconds learning_rate loss accuracy validation_loss validation_accuracy".split()
 
@@ -44,7 +44,7 @@ def read_history(folder: Path) -> History:
     """The History in a run's folder. Raises UserError when it is missing or damaged."""
     path = folder / "history.csv"
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with regular(path).open(newline="", encoding="utf-8") as file:
             rows = [{key: float(row[key]) for key in COLUMNS} for row in csv.DictReader(file)]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(f"{path} is missing or damaged: {error}") from error

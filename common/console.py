@@ -1,6 +1,7 @@
 """The one place that writes to standard output and standard error, and never fails in doing so."""
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -60,6 +61,7 @@ def standard_streams() -> Iterator[None]:
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where it has no home
     streams = Stream(sys.stdout), Stream(sys.stderr)
     with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
         try:

@@ -3,6 +3,8 @@
 import builtins
 import contextlib
 import difflib
+import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
@@ -28,18 +30,27 @@ class Interrupted(Exception):
 
 @contextlib.contextmanager
 def one_line_errors(debug: bool = False) -> Iterator[None]:
-    """Turn UserError and OSError into one line on stderr and an exit status, unless `debug`."""
+    """Turn UserError, OSError and a lack of memory into one line and a status, unless `debug`."""
     with standard_streams():
         try:
             yield
         except Interrupted as stop:
             leave("", stop.status)
-        except KeyboardInterrupt:
-            leave("stopped at once; unsaved work is lost", 130)
-        except (UserError, OSError) as error:
-            if debug:
+        except KeyboardInterrupt as stop:
+            number = stop.args[0] if stop.args else signal.SIGINT
+            leave("stopped at once; unsaved work is lost", 128 + number)
+        except Exception as error:
+            known = isinstance(error, UserError | OSError)
+            if debug or not (known or out_of_memory(error)):
                 raise
-            leave(f"error: {' '.join(str(error).split())}", getattr(error, "status", 1))
+            text = error if known else "out of memory: a smaller network or batch needs less"
+            leave(f"error: {' '.join(str(text).split())}", getattr(error, "status", 1))
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether it is what NumPy, TensorFlow, JAX or PyTorch raises where memory runs out."""
+    words = "MemoryError|out of memory|RESOURCE_EXHAUSTED|OOM when|ResourceExhausted"
+    return bool(re.search(words, f"{type(error).__name__} {error}"))
 
 
 def leave(line: str, status: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Paths that are no UTF-8, loops of links, pipes, names that are too long, a folder that is gone."""
+"""Paths of any bytes, loops of links, pipes, names that are too long, a folder that is gone."""
 
 import os
 import sys

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.errors import UserError, suggestion
 from experiment.options import FREE_ON_RESUME, OPTIONS
-from experiment.runs.folder import MARKER, read_config
+from experiment.runs.folder import MARKER, read_config, started
 from experiment.values import in_words
 
 
@@ -66,7 +66,7 @@ def find_folder(asked: Namespace) -> Path:
         unfinished = [folder for folder in folders.values() if (folder / MARKER).exists()]
         if not unfinished:
             raise UserError(f"{parent} holds no unfinished run: name one, with more --epochs")
-        return max(unfinished, key=lambda folder: str(read_config(folder).get("started")))
+        return max(unfinished, key=started)
     if asked.resume not in folders:
         newest = f"; the newest: {', '.join([*folders][:5]) or 'none'}"
         hint = suggestion(asked.resume, list(folders)) or newest

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+import zlib
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ from experiment.runs.checkpoints import load_checkpoint
 from experiment.runs.folder import (
     MARKER,
     create_folder,
+    has_begun,
     keep_script,
     lock,
     mark_finished,
@@ -33,12 +35,14 @@ from experiment.runs.folder import (
     read_config,
     remove_partial_files,
     why_unfinished,
+    writable_folder,
 )
 from experiment.runs.history import read_history
-from experiment.runs.run import Run, configuration, resumed_configuration
+from experiment.runs.run import Run, configuration, git_commit, resumed_configuration
 from experiment.summary import Group, report_sweep, result_line, summarise
 from experiment.values import as_list, in_words
 
+LONGEST_NAME = 160  # of a folder, in characters
 STOPPED = "stopped on request; everything it had reached is here"
 
 
@@ -61,9 +65,8 @@ def open_experiment(
     with one_line_errors("--debug" in argv), contextlib.ExitStack() as stack:
         args = parse(script, description, recipes, options, as_words(argv))
         args = resumed_options(args) if args.resume else args
-        folder = args.results_dir / args.script
         # Fail now, and not after loading the data, if nothing can be written there.
-        create_folder(folder, f".trial-{os.getpid()}").rmdir()
+        folder = writable_folder(args.results_dir / args.script)
         data = load(dataset, args.data, args.data_dir, args.quiet)
         engine = vars(args).get("engine", "keras")
         device = prepare(engine, args.precision, args.devices, args.distributed, args.batch_size)
@@ -73,6 +76,7 @@ def open_experiment(
         if device.process:  # all compute the same results: the first process saves them
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             args.resume, args.quiet = None, True
+        args.git_commit = git_commit()  # which may take seconds, and the folder is created last
         name = args.name or args.started.strftime("%Y-%m-%d_%H-%M-%S")
         name += "-synthetic" if data.synthetic else ""
         folder = args.resume or create_folder(folder, name, numbered=args.name is None)
@@ -93,6 +97,9 @@ class Runs:
         self.args, self.dataset, self.device, self.folder = args, dataset, device, folder
         self.groups: list[Group] = []
         self.told: set[str] = set()
+        if not args.resume and has_begun(folder):  # in the moment before it was locked
+            raise UserError(f"{folder} exists already: choose another --name")
+        remove_partial_files(folder)
         self.overview = self._begin(folder, args)
         if self.overview.metrics:
             raise UserError(f"{folder} is finished: train it further with more --epochs")
@@ -119,6 +126,8 @@ class Runs:
             overview = self.overview
             if combination:
                 words = in_words(combination).replace(", ", "_").replace(" ", "-")
+                if len(words) > LONGEST_NAME:  # which a file system may not take
+                    words = f"{words[:LONGEST_NAME]}-{zlib.crc32(words.encode()):08x}"
                 args = Namespace(**vars(self.args) | combination | {"combinations": [{}]})
                 overview = self._begin(self.folder / words, args)
             self.groups.append(group := Group(overview, combination))
@@ -157,15 +166,13 @@ class Runs:
 
     def _begin(self, folder: Path, args: Namespace) -> Run:
         """The run in a folder: new, to resume, or, with its metrics, finished before."""
-        if not folder.is_dir():
-            create_folder(folder.parent, folder.name)
         device, engine = self.device, vars(args).get("engine")
         if engine == "numpy":  # also where other runs use a GPU
             device = NUMPY_DEVICE
         elif engine == "tensorflow":  # also where Keras computes in bfloat16
             device = replace(device, precision="float32", count=1)
         run = Run(folder, args, self.dataset, device, told=self.told)
-        resumed = (folder / "config.json").exists()
+        resumed = has_begun(folder)
         if resumed and (metrics := metrics_of_finished(folder, args.epochs)):
             run.history, run.metrics = read_history(folder), metrics
             run.history.seconds = metrics["seconds"]["training"]
@@ -173,7 +180,7 @@ class Runs:
         config = configuration(args, self.dataset, device)
         if resumed:
             config = resumed_configuration(read_config(folder), config, epochs_done(folder))
-            remove_partial_files(folder)
+        folder.mkdir(exist_ok=True)
         started = args.started.isoformat(" ", "seconds")
         mark_unfinished(folder, f"started {started} by process {os.getpid()}")
         write_json(folder / "config.json", config)

@@ -33,7 +33,7 @@ from tools.comparison.versions import differing_layers, differing_scripts
 from tools.saved import find_run, load_dataset, read_runs, run_folders
 
 # What a config.json holds beside options. The seeds shown are those that gave a result.
-NO_OPTIONS = {*NOT_COMPARED, *"seed cores platform versions git_commit".split()}
+NO_OPTIONS = {*NOT_COMPARED, *"seed cores threads platform versions git_commit".split()}
 NO_OPTIONS |= {*"dataset title synthetic source fingerprint".split()}
 WIDEST_TABLE = 120  # characters; a wider one is turned, with a column for each run
 SHOWN = 24  # images on which two networks disagree

@@ -14,7 +14,7 @@ from common.console import say, warn
 from common.errors import UserError, one_line_errors
 from experiment.gallery.page import write_report
 from experiment.options import FIGURES
-from experiment.runs.folder import read_config
+from experiment.runs.folder import read_config, writable_folder
 from experiment.values import one_of
 from tools.command_line import RUN_HELP, ToolParser
 from tools.saved import find_run, load_dataset, load_model, read_runs
@@ -44,7 +44,7 @@ def redraw(folder: Path, which: str) -> None:
     """
     from experiment import figures  # not at the top: --help need not wait for matplotlib
 
-    runs, dataset = read_runs(folder), None
+    runs, dataset = read_runs(writable_folder(folder)), None
     for run in runs:
         for one in (*run.members, run):  # of several seeds, each and all of them together
             say(f"drawing {one.name}")

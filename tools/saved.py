@@ -10,19 +10,13 @@ from common.errors import UserError, suggestion
 from common.files import absolute_path, read_arrays
 from common.networks.dense_numpy import DenseNetwork
 from experiment.backend.device import prepare
-from experiment.runs.folder import read_config
+from experiment.runs.folder import started
 from experiment.runs.saved import SavedRun, read_members, read_run, read_run_config
 
 
 def run_folders(results: Path) -> list[Path]:
     """Every folder that a script left in the results folder, finished or not, latest first."""
     folders = [path.parent for path in results.glob("*/*/config.json")]
-
-    def started(folder: Path) -> str:
-        with contextlib.suppress(UserError):
-            return str(read_config(folder).get("started"))
-        return ""
-
     return sorted(folders, key=lambda folder: (started(folder), folder.name), reverse=True)
 
 

@@ -8,7 +8,9 @@ import contextlib
 import inspect
 import itertools
 import sys
+import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from common.console import warn
@@ -52,6 +54,14 @@ def read_metrics(folder: Path) -> dict:
     return metrics
 
 
+def started(folder: Path) -> float:
+    """When a run was started, in seconds since 1970; 0 where its config.json does not say."""
+    try:
+        return datetime.fromisoformat(read_config(folder)["started"]).timestamp()
+    except (UserError, KeyError, TypeError, ValueError, OverflowError):
+        return 0
+
+
 def _renamed(content: dict) -> dict:
     """What an earlier version wrote, with the names of today."""
     if content.pop("augment", True) is False:
@@ -68,29 +78,43 @@ def metrics_of_finished(folder: Path, epochs: int) -> dict | None:
     return metrics if whole else None
 
 
+def writable_folder(folder: Path) -> Path:
+    """The folder, created if need be. Raises UserError where nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        advice = "choose one that you may write to with --results-dir"
+        raise UserError(f"cannot write into {folder}: {error.strerror}; {advice}") from error
+
+
 def create_folder(parent: Path, name: str, numbered: bool = False) -> Path:
     """Create `parent/name`; where it exists and `numbered`, take `name-2`, `name-3` ...
 
-    Raises UserError when the name is taken or the folder cannot be written.
+    Else a folder that a process has left which was killed at its start is used again. Raises
+    UserError when the name is taken or the folder cannot be written.
     """
+    folder = writable_folder(parent) / name
+    begun = folder.is_dir() and {path.name for path in folder.glob("[!.]*")} <= {MARKER}
+    if begun and not numbered:
+        return folder
     numbers = itertools.count(2) if numbered else ()
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        for each in itertools.chain([name], (f"{name}-{number}" for number in numbers)):
-            with contextlib.suppress(FileExistsError):
-                (parent / each).mkdir()
-                return parent / each
-    except OSError as error:
-        raise UserError(
-            f"cannot create a folder in {parent}: {error.strerror}; "
-            "choose one that you may write to with --results-dir"
-        ) from error
-    raise UserError(f"{parent / name} exists already: choose another --name, or delete it first")
+    for each in itertools.chain([name], (f"{name}-{number}" for number in numbers)):
+        with contextlib.suppress(FileExistsError):
+            (parent / each).mkdir()
+            return parent / each
+    raise UserError(f"{folder} exists already: choose another --name, or delete it first")
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a folder is that of a run that can be resumed."""
+    return (folder / "config.json").exists()
 
 
 def remove_partial_files(folder: Path) -> None:
     """Remove what a process that was killed while writing has left: see `atomic_path`."""
-    for path in folder.glob(".[0-9]*-*"):
+    for path in folder.rglob(".[0-9]*-*"):
         with contextlib.suppress(OSError):
             path.unlink()
 

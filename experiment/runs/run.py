@@ -15,9 +15,12 @@ from common.console import say, warn
 from common.data.dataset import Dataset
 from common.errors import UserError
 from common.files import REPOSITORY
-from experiment.backend.device import Device
+from experiment.backend.device import Device, usable_cores
 from experiment.runs.history import History
 
+# A sum in another number of threads may be another in its last digits.
+THREADS = "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS".split()
+THREADS += "TF_NUM_INTRAOP_THREADS TF_NUM_INTEROP_THREADS".split()
 PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "matplotlib")
 
 
@@ -83,11 +86,11 @@ def configuration(args: argparse.Namespace, dataset: Dataset, device: Device) ->
         "precision": device.precision,
         "backend": device.backend,
         "deterministic": device.deterministic,
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
+        "threads": " ".join(f"{n}={os.environ[n]}" for n in THREADS if n in os.environ) or None,
         "platform": platform.platform(),
         "versions": versions,
         "started": args.started.isoformat(timespec="seconds"),
-        "git_commit": git_commit(),
     }
 
 
@@ -104,7 +107,7 @@ def resumed_configuration(before: dict, now: dict, epochs_done: int) -> dict:
         raise UserError(f"the run was started on other images than these: {advice}")
     if (backend := before.get("backend")) != now["backend"]:
         raise UserError(f"the run was started on {backend}: set KERAS_BACKEND={backend}", status=2)
-    where = ("device", "precision", "cores", "platform", "versions", "git_commit")
+    where = ("device", "precision", "cores", "threads", "platform", "versions", "git_commit")
     changed = {key: [before.get(key), now[key]] for key in where if before.get(key) != now[key]}
     if changed:
         words = f"not the machine and software of the start ({', '.join(changed)} changed)"

@@ -14,7 +14,7 @@ from common.console import say, warn
 from common.data.dataset import Dataset
 from common.data.load import load
 from common.errors import Interrupted, UserError, one_line_errors
-from common.files import read_json, write_json
+from common.files import write_json
 from experiment.backend.device import NUMPY_DEVICE, Device, prepare, set_seed
 from experiment.backend.processes import check_alike
 from experiment.command_line import as_words, parse
@@ -33,6 +33,7 @@ from experiment.runs.folder import (
     mark_unfinished,
     metrics_of_finished,
     read_config,
+    read_metrics,
     remove_partial_files,
     why_unfinished,
     writable_folder,
@@ -244,7 +245,7 @@ def epochs_done(folder: Path) -> int:
     # there after a full disk, which kept the model from being saved.
     cut_off = (folder / MARKER).exists() and not any(folder.glob("model.*"))
     tested = (folder / "test_predictions.npz").exists()
-    if tested and not cut_off and read_json(folder / "metrics.json").get("epochs"):
+    if tested and not cut_off and read_metrics(folder).get("epochs"):
         raise UserError(
             f"{folder} cannot be trained further, because its checkpoint is gone: start a new run; "
             "its results stay as they are"

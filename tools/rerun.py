@@ -61,7 +61,7 @@ def options_again(folder: Path, config: dict) -> list[str]:
     options = [word for word in typed[1:] if word not in ("--show", "--distributed")]
     options += ["--figures", "none", "--quiet", "--data", data]  # the last one of each counts
     if config.get("data_dir") is not None:  # what was typed may be relative to another folder
-        options += ["--data-dir", config["data_dir"]]
+        options += ["--data-dir", str(config["data_dir"])]
     return options
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from common.console import warn
 from common.errors import UserError
 from common.files import read_json, read_text, write_atomically, write_text
+from experiment.runs.checks import check_metrics, checked_config
 
 MARKER, NETWORK, SCRIPT = "UNFINISHED", "network.md", "script.py"
 _imported = {}  # of each script its module's specification, new with each import, and its text
@@ -39,18 +40,21 @@ def mark_finished(folder: Path) -> None:
 
 
 def read_config(folder: Path) -> dict:
-    """What ran: config.json, under today's names."""
-    return _renamed(read_json(folder / "config.json"))
+    """What ran: config.json, with today's names, and options as from the command line.
+
+    Raises UserError where it is missing, or a value in it cannot be.
+    """
+    path = folder / "config.json"
+    return checked_config(path, _renamed(read_json(path)))
 
 
 def read_metrics(folder: Path) -> dict:
-    """What the test gave. Raises UserError, with the reason, when there is no result."""
+    """What the test gave. Raises UserError, with the reason, where there is no result."""
     path = folder / "metrics.json"
     if not path.exists() and (reason := why_unfinished(folder)):
         raise UserError(f"{folder} holds no result: {reason}")
     metrics = _renamed(read_json(path))
-    if not isinstance(metrics.get("test_accuracy"), float):
-        raise UserError(f"{path} is damaged: it has no test accuracy")
+    check_metrics(path, metrics)
     return metrics
 
 
@@ -58,7 +62,7 @@ def started(folder: Path) -> float:
     """When a run was started, in seconds since 1970; 0 where its config.json does not say."""
     try:
         return datetime.fromisoformat(read_config(folder)["started"]).timestamp()
-    except (UserError, KeyError, TypeError, ValueError, OverflowError):
+    except (UserError, KeyError, ValueError, OverflowError):
         return 0
 
 
@@ -73,8 +77,8 @@ def metrics_of_finished(folder: Path, epochs: int) -> dict | None:
     """The metrics of a training with so many epochs that ended well, or None."""
     if (folder / MARKER).exists() or not (folder / "metrics.json").exists():
         return None
-    metrics = read_json(folder / "metrics.json")
-    whole = not metrics.get("stopped_early") and metrics.get("epochs", 0) >= epochs
+    metrics = read_metrics(folder)
+    whole = not metrics["stopped_early"] and metrics.get("epochs", 0) >= epochs
     return metrics if whole else None
 
 

@@ -3,9 +3,13 @@
 import builtins
 import contextlib
 import difflib
+import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
+
+from common.console import say, standard_streams
 
 
 class UserError(Exception):
@@ -26,30 +30,38 @@ class Interrupted(Exception):
 
 @contextlib.contextmanager
 def one_line_errors(debug: bool = False) -> Iterator[None]:
-    """Turn UserError and OSError into one line on stderr and an exit status, unless `debug`."""
-    for stream in (sys.stdout, sys.stderr):
-        # A console that cannot show a letter of a path shows a '?' instead of stopping the run.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-    try:
-        yield
-    except Interrupted as stop:
-        leave("", stop.status)
-    except KeyboardInterrupt:
-        leave("stopped at once; unsaved work is lost\n", 130)
-    except (UserError, OSError) as error:
-        if debug:
-            raise
-        leave(f"error: {' '.join(str(error).split())}\n", getattr(error, "status", 1))
+    """Turn UserError, OSError and a lack of memory into one line and a status, unless `debug`."""
+    with standard_streams():
+        try:
+            yield
+        except Interrupted as stop:
+            leave("", stop.status)
+        except KeyboardInterrupt as stop:
+            number = stop.args[0] if stop.args else signal.SIGINT
+            leave("stopped at once; unsaved work is lost", 128 + number)
+        except Exception as error:
+            known = isinstance(error, UserError | OSError)
+            if debug or not (known or out_of_memory(error)):
+                raise
+            text = error if known else "out of memory: a smaller network or batch needs less"
+            leave(f"error: {' '.join(str(text).split())}", getattr(error, "status", 1))
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether it is what NumPy, TensorFlow, JAX or PyTorch raises where memory runs out."""
+    words = "MemoryError|out of memory|RESOURCE_EXHAUSTED|OOM when|ResourceExhausted"
+    return bool(re.search(words, f"{type(error).__name__} {error}"))
 
 
 def leave(line: str, status: int) -> NoReturn:
     """End with a line on stderr, or none, and an exit status; in IPython, only with the line."""
     if hasattr(builtins, "__IPYTHON__"):  # which would tell how to leave IPython
         error = UserError(line, status)
-        error._render_traceback_ = lambda: [line.strip() or " "]
+        error._render_traceback_ = lambda: [line or " "]
         raise error from None
-    sys.stderr.write(line)
+    with standard_streams():
+        if line:
+            say(line, stderr=True)
     sys.exit(status)
 
 

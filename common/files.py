@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import stat
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,19 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def absolute_path(text: str | Path) -> Path:
-    """`~/results` or `results` as an absolute path."""
+    """`~/results` or `results` as an absolute path; what is wrong with it shows when it is used."""
     with contextlib.suppress(RuntimeError):  # "~nobody" is a name like any other
         text = Path(text).expanduser()
-    return Path(text).resolve()
+    with contextlib.suppress(OSError):  # the working directory was deleted
+        text = os.path.realpath(text)  # unlike Path.resolve, it takes links that form a loop
+    return Path(text)
+
+
+def regular(path: Path) -> Path:
+    """The path of a file, which can be read without waiting for its writer. Raises OSError."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path.name} is not a file")
+    return path
 
 
 @contextlib.contextmanager
@@ -54,16 +64,25 @@ def write_atomically(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write text and a line feed, whole or not at all; a path in it may be of any bytes."""
+    write_atomically(path, f"{text}\n".encode(errors="backslashreplace"))  # as JSON escapes them
+
+
+def read_text(path: Path) -> str:
+    """A file's text, with a sign for what is not UTF-8. Raises OSError where it is no file."""
+    return regular(path).read_text(encoding="utf-8", errors="replace")
+
+
 def write_json(path: Path, content: dict) -> None:
     """Write a JSON file, whole or not at all; what JSON does not know becomes text."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
-    write_atomically(path, f"{text}\n".encode())
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, default=str))
 
 
 def read_json(path: Path) -> dict:
     """A JSON file's content. Raises UserError where it is missing, damaged, or not an object."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(regular(path).read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it is not a JSON object")
     except (OSError, ValueError, RecursionError) as error:
@@ -80,7 +99,7 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays that `write_arrays` wrote; UserError for any other file, or none."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(regular(path)) as archive:
             members = archive.infolist()
             whole = sum(member.file_size for member in members) < path.stat().st_size
             if not whole or any(member.compress_type for member in members):

@@ -24,10 +24,10 @@ class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, without the usage above it."""
 
     def error(self, message: str) -> None:
-        self.exit(2, f"{self.prog}: error: {message} (--help lists the options)\n")
+        self.exit(2, f"{self.prog}: error: {message} (--help lists the options)")
 
     def exit(self, status: int = 0, message: str | None = None) -> None:
-        leave(message or "", status)
+        leave((message or "").strip(), status)
 
 
 def as_words(argv: str | Sequence[str]) -> Sequence[str]:

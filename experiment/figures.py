@@ -1,12 +1,12 @@
 """The figures of a run, drawn from its folder: when it ends, or at any later time."""
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from common.console import warn
 from common.data.dataset import Dataset
 from common.files import atomic_path, read_arrays
 from common.plotting import curves, network, predictions, style
@@ -66,7 +66,7 @@ def draw(folder: Path, name: str, make: Callable[[], Figure]) -> None:
         with atomic_path(folder / f"{name}.png") as partial:
             figure.savefig(partial, dpi=style.DPI)
     except Exception as error:
-        print(f"warning: {name}.png could not be drawn: {error}", file=sys.stderr)
+        warn(f"{name}.png could not be drawn: {error}")
 
 
 def figure_title(run: SavedRun) -> str:

@@ -2,10 +2,10 @@
 
 import inspect
 import math
-import sys
 import textwrap
 
-from common.files import write_atomically
+from common.console import warn
+from common.files import write_text
 from common.tables import markdown_table
 from experiment.runs.folder import NETWORK
 from experiment.runs.run import Run
@@ -22,18 +22,18 @@ def keep_network(model, run: Run) -> None:
     try:
         layers = scratch_layers(model, run) if run.custom_engine else keras_layers(model)
     except Exception as error:  # a layer of somebody's own may lack what Keras's have
-        print(f"warning: the network is not kept in words: {error}", file=sys.stderr)
+        warn(f"the network is not kept in words: {error}")
         return
     sums = {key: sum(row[key] for row in layers) for key in ("parameters", "multiply-adds")}
     rows = [*layers, {"layer": "Total", "output": ""} | sums]
     table = markdown_table([row | {key: f"{row[key]:,}" for key in sums} for row in rows])
-    write_atomically(run.folder / NETWORK, f"{table}\n".encode())
+    write_text(run.folder / NETWORK, table)
     shapes = [f"{row['layer'].split()[0]} {row['output']}" for row in layers]
     size = ", ".join(f"{number:,} {key}" for key, number in sums.items())
     text = "\n  ".join([f"network: {size} per image", *textwrap.wrap(" > ".join(shapes), 96)])
     if text not in run.told:
         run.told.add(text)
-        run.say(text)
+        run.say(*text.split("\n"))
 
 
 def keras_layers(model) -> list[dict]:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from common.augment import augmentation_examples, predict
+from common.console import warn
 from common.data.dataset import Dataset
 from common.files import atomic_path, write_arrays, write_json
 from experiment.runs.checkpoints import remove_checkpoints
@@ -101,7 +102,7 @@ def figures_module(args: Namespace) -> ModuleType | None:
     try:
         return importlib.import_module("experiment.figures")  # --help need not wait for matplotlib
     except ImportError as error:
-        print(f"warning: no figures, because {error}", file=sys.stderr)
+        warn(f"no figures, because {error}")
         return None
 
 
@@ -156,4 +157,4 @@ def show(picture: Path) -> None:
         pyplot.axis("off")
         pyplot.show()
     except Exception as error:
-        print(f"warning: cannot show {picture}: {error}", file=sys.stderr)
+        warn(f"cannot show {picture}: {error}")

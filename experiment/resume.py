@@ -1,11 +1,11 @@
 """`--resume`: the options of a run that was stopped or killed, or that is to train further."""
 
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from pathlib import Path
 
 from common.errors import UserError, suggestion
 from experiment.options import FREE_ON_RESUME, OPTIONS
-from experiment.runs.folder import MARKER, read_config
+from experiment.runs.folder import MARKER, read_config, started
 from experiment.values import in_words
 
 
@@ -17,10 +17,9 @@ def resumed_options(asked: Namespace) -> Namespace:
     """
     folder = find_folder(asked)
     config = read_config(folder)
-    try:
-        started = options_at_start(asked, config)
-    except (KeyError, TypeError, AttributeError, ValueError, ArgumentTypeError) as error:
-        raise UserError(f"{folder / 'config.json'} is damaged: {error!r}") from error
+    started = {name: config.get(name, OPTIONS[name].default) for name in OPTIONS if name in asked}
+    started |= {name: config[name] for name in ("combinations", "seeds", "command_line")}
+    started["data"] = "synthetic" if config["synthetic"] else "real"
     # Several seeds are compared as such: of them, `seed` is the first.
     now, then = vars(asked) | {"seed": asked.seeds}, started | {"seed": started["seeds"]}
     fixed = [name for name in asked.given if name not in FREE_ON_RESUME]
@@ -39,24 +38,6 @@ def resumed_options(asked: Namespace) -> Namespace:
     return Namespace(**vars(asked) | started | given | {"resume": folder})
 
 
-def options_at_start(asked: Namespace, config: dict) -> dict:
-    """The options in a config.json, typed as those of the command line, or the defaults."""
-    swept = {name for combination in config["combinations"] for name in combination}
-    started = {}
-    for name in [name for name in OPTIONS if name in asked]:
-        value, checked = config.get(name, OPTIONS[name].default), OPTIONS[name].checked
-        several = name in swept and isinstance(value, list)
-        started[name] = [checked(each) for each in value] if several else checked(value)
-    return started | {
-        "combinations": [
-            {n: OPTIONS[n].checked(v) for n, v in each.items()} for each in config["combinations"]
-        ],
-        "seeds": [int(seed) for seed in config["seeds"]],
-        "command_line": [str(word) for word in config["command_line"]],
-        "data": "synthetic" if config["synthetic"] else "real",
-    }
-
-
 def find_folder(asked: Namespace) -> Path:
     """The folder of the run that `asked.resume` names; `latest` is the last unfinished one."""
     parent = asked.results_dir / asked.script
@@ -66,7 +47,7 @@ def find_folder(asked: Namespace) -> Path:
         unfinished = [folder for folder in folders.values() if (folder / MARKER).exists()]
         if not unfinished:
             raise UserError(f"{parent} holds no unfinished run: name one, with more --epochs")
-        return max(unfinished, key=lambda folder: str(read_config(folder).get("started")))
+        return max(unfinished, key=started)
     if asked.resume not in folders:
         newest = f"; the newest: {', '.join([*folders][:5]) or 'none'}"
         hint = suggestion(asked.resume, list(folders)) or newest

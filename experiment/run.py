@@ -2,18 +2,19 @@
 
 import contextlib
 import os
-import sys
 import tempfile
+import zlib
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from common.console import say, warn
 from common.data.dataset import Dataset
 from common.data.load import load
 from common.errors import Interrupted, UserError, one_line_errors
-from common.files import read_json, write_json
+from common.files import write_json
 from experiment.backend.device import NUMPY_DEVICE, Device, prepare, set_seed
 from experiment.backend.processes import check_alike
 from experiment.command_line import as_words, parse
@@ -25,19 +26,24 @@ from experiment.runs.checkpoints import load_checkpoint
 from experiment.runs.folder import (
     MARKER,
     create_folder,
+    has_begun,
     keep_script,
     lock,
     mark_finished,
     mark_unfinished,
     metrics_of_finished,
     read_config,
+    read_metrics,
     remove_partial_files,
+    why_unfinished,
+    writable_folder,
 )
 from experiment.runs.history import read_history
-from experiment.runs.run import Run, configuration, resumed_configuration
+from experiment.runs.run import Run, configuration, git_commit, resumed_configuration
 from experiment.summary import Group, report_sweep, result_line, summarise
 from experiment.values import as_list, in_words
 
+LONGEST_NAME = 160  # of a folder, in characters
 STOPPED = "stopped on request; everything it had reached is here"
 
 
@@ -57,12 +63,11 @@ def open_experiment(
     `results/<script>/<name>`, or continues in the one that is resumed, and prints the result at
     the end. A UserError is printed as one line, and sets the exit status.
     """
-    args = parse(script, description, recipes, options, as_words(argv))
-    with one_line_errors(args.debug), contextlib.ExitStack() as stack:
+    with one_line_errors("--debug" in argv), contextlib.ExitStack() as stack:
+        args = parse(script, description, recipes, options, as_words(argv))
         args = resumed_options(args) if args.resume else args
-        folder = args.results_dir / args.script
         # Fail now, and not after loading the data, if nothing can be written there.
-        create_folder(folder, f".trial-{os.getpid()}").rmdir()
+        folder = writable_folder(args.results_dir / args.script)
         data = load(dataset, args.data, args.data_dir, args.quiet)
         engine = vars(args).get("engine", "keras")
         device = prepare(engine, args.precision, args.devices, args.distributed, args.batch_size)
@@ -72,6 +77,7 @@ def open_experiment(
         if device.process:  # all compute the same results: the first process saves them
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             args.resume, args.quiet = None, True
+        args.git_commit = git_commit()  # which may take seconds, and the folder is created last
         name = args.name or args.started.strftime("%Y-%m-%d_%H-%M-%S")
         name += "-synthetic" if data.synthetic else ""
         folder = args.resume or create_folder(folder, name, numbered=args.name is None)
@@ -92,6 +98,9 @@ class Runs:
         self.args, self.dataset, self.device, self.folder = args, dataset, device, folder
         self.groups: list[Group] = []
         self.told: set[str] = set()
+        if not args.resume and has_begun(folder):  # in the moment before it was locked
+            raise UserError(f"{folder} exists already: choose another --name")
+        remove_partial_files(folder)
         self.overview = self._begin(folder, args)
         if self.overview.metrics:
             raise UserError(f"{folder} is finished: train it further with more --epochs")
@@ -118,6 +127,8 @@ class Runs:
             overview = self.overview
             if combination:
                 words = in_words(combination).replace(", ", "_").replace(" ", "-")
+                if len(words) > LONGEST_NAME:  # which a file system may not take
+                    words = f"{words[:LONGEST_NAME]}-{zlib.crc32(words.encode()):08x}"
                 args = Namespace(**vars(self.args) | combination | {"combinations": [{}]})
                 overview = self._begin(self.folder / words, args)
             self.groups.append(group := Group(overview, combination))
@@ -150,21 +161,19 @@ class Runs:
             for folder in {run.folder, group.overview.folder} - {self.folder}:
                 mark_unfinished(folder, failure or STOPPED)
             if failure:
-                print(f"warning: {failure}", file=sys.stderr)
+                warn(f"{failure}")
         else:
             mark_finished(run.folder)
 
     def _begin(self, folder: Path, args: Namespace) -> Run:
         """The run in a folder: new, to resume, or, with its metrics, finished before."""
-        if not folder.is_dir():
-            create_folder(folder.parent, folder.name)
         device, engine = self.device, vars(args).get("engine")
         if engine == "numpy":  # also where other runs use a GPU
             device = NUMPY_DEVICE
         elif engine == "tensorflow":  # also where Keras computes in bfloat16
             device = replace(device, precision="float32", count=1)
         run = Run(folder, args, self.dataset, device, told=self.told)
-        resumed = (folder / "config.json").exists()
+        resumed = has_begun(folder)
         if resumed and (metrics := metrics_of_finished(folder, args.epochs)):
             run.history, run.metrics = read_history(folder), metrics
             run.history.seconds = metrics["seconds"]["training"]
@@ -172,7 +181,7 @@ class Runs:
         config = configuration(args, self.dataset, device)
         if resumed:
             config = resumed_configuration(read_config(folder), config, epochs_done(folder))
-            remove_partial_files(folder)
+        folder.mkdir(exist_ok=True)
         started = args.started.isoformat(" ", "seconds")
         mark_unfinished(folder, f"started {started} by process {os.getpid()}")
         write_json(folder / "config.json", config)
@@ -188,9 +197,9 @@ class Runs:
             # On a full disk the first mark stays, and it is the error that matters.
             with contextlib.suppress(UserError, OSError):
                 reason = STOPPED if stopped else f"ended by {type(error).__name__}: {error}"
-                for mark in self.folder.rglob(MARKER):
-                    if mark.read_text(encoding="utf-8").startswith("started"):
-                        mark_unfinished(mark.parent, reason)
+                for folder in [mark.parent for mark in self.folder.rglob(MARKER)]:
+                    if why_unfinished(folder).startswith("started"):
+                        mark_unfinished(folder, reason)
             raise
         mark_finished(self.folder)
 
@@ -205,18 +214,16 @@ class Runs:
             for group in self.groups:
                 summarise(group)
         if last.stopped:
-            print(
-                f"stopped after epoch {len(last.rows)}; everything is saved, and "
-                f"--resume {self.folder.name} continues"
-            )
+            kept = "everything is saved, and --resume"
+            say(f"stopped after epoch {len(last.rows)}; {kept} {self.folder.name} continues")
         if sweep:
-            print(report_sweep(self.folder, self.groups))
+            say(*report_sweep(self.folder, self.groups).split("\n"))
         elif self.groups[0].tested:
-            print(result_line(self.groups[0]))
+            say(result_line(self.groups[0]))
         elapsed = (datetime.now().astimezone() - args.started).total_seconds()
         training = sum(run.history.seconds for run in runs)
-        print(f"{elapsed:.0f} s in all, {training:.0f} s of it training")
-        print(f"results in {self.folder}", flush=True)
+        say(f"{elapsed:.0f} s in all, {training:.0f} s of it training")
+        say(f"results in {self.folder}")
         refresh_after(self.folder)
         if args.show:
             show(self.folder / ("sweep.png" if sweep else "curves.png"))
@@ -238,7 +245,7 @@ def epochs_done(folder: Path) -> int:
     # there after a full disk, which kept the model from being saved.
     cut_off = (folder / MARKER).exists() and not any(folder.glob("model.*"))
     tested = (folder / "test_predictions.npz").exists()
-    if tested and not cut_off and read_json(folder / "metrics.json").get("epochs"):
+    if tested and not cut_off and read_metrics(folder).get("epochs"):
         raise UserError(
             f"{folder} cannot be trained further, because its checkpoint is gone: start a new run; "
             "its results stay as they are"

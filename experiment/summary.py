@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 
-from common.files import write_atomically, write_json
+from common.files import write_json, write_text
 from common.tables import markdown_table, mean_std
 from experiment.report import figures_module
 from experiment.runs.folder import mark_finished, read_config, read_metrics
@@ -82,7 +82,7 @@ def report_sweep(folder: Path, groups: list[Group]) -> str:
     gaps = [row.get("gap, points", "-") for row in rows]
     if any(gap[0] == "-" and gap != "-" for gap in gaps):
         table += f"\n\n{GAP_NOTE}"
-    write_atomically(folder / "sweep.md", f"{table}\n".encode())
+    write_text(folder / "sweep.md", table)
     if figures := figures_module(groups[0].overview.args):
         figures.draw_sweep(folder, [group.saved() for group in groups if group.tested])
     return table

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection
 
 from common.errors import suggestion
 
-RESERVED = r"(con|prn|aux|nul|com\d|lpt\d|latest)(\..*)?"  # by Windows, and `latest` by --resume
+# By Windows, `latest` by --resume, and the names of files that lie beside run folders.
+RESERVED = r"(con|prn|aux|nul|com\d|lpt\d|latest)(\..*)?|.*\.(json|csv|md|png|html|npz|keras|py)"
 
 
 def one_of(kind: str, known: Collection[str], aliases: dict[str, str] | None = None) -> Callable:

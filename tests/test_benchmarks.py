@@ -56,11 +56,13 @@ if "--fail" in sys.argv:
 words = dict(zip(sys.argv[1:], sys.argv[2:]))
 folder = Path(words["--results-dir"]) / "stub" / words["--name"]
 folder.mkdir(parents=True)
-config = {key: None for key in "script recipe dataset title fingerprint data_dir seed".split()}
-config |= {"rendered": False, "synthetic": False, "seeds": [1], "combinations": [{}]}
+config = {key: "x" for key in "script recipe title fingerprint".split()}
+config |= {"dataset": "mnist", "data_dir": None, "synthetic": False}
+config |= {"seed": 1, "seeds": [1], "combinations": [{}]}
 config |= {"words": sys.argv[1:], "backend": os.environ.get("KERAS_BACKEND")}
 (folder / "config.json").write_text(json.dumps(config))
 metrics = {"test_accuracy": 0.99, "epochs": 3, "seconds": {"training": 0.5}}
+metrics |= {"test_loss": 0.1, "parameters": 10, "stopped_early": False}
 (folder / "metrics.json").write_text(json.dumps(metrics))
 lines = ["epoch,seconds,learning_rate,loss,accuracy,validation_loss,validation_accuracy"]
 lines += [f"{epoch},{seconds},0.1,1,0.5,1,0.5" for epoch, seconds in enumerate((9, 2, 4), 1)]

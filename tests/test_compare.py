@@ -272,7 +272,7 @@ def test_what_cannot_be_done_is_one_line(tmp_path, capsys, options, says):
     save_run(tmp_path / "mnist_dense" / "2")
     fashion = {"dataset": "fashion_mnist", "title": "Fashion-MNIST", "fingerprint": "b" * 64}
     save_run(tmp_path / "fashion_cnn_augment" / "3", **fashion)
-    unfinished = save_run(tmp_path / "mnist_cnn" / "4", started="0")
+    unfinished = save_run(tmp_path / "mnist_cnn" / "4", started="1969-12-31")
     (unfinished / "metrics.json").unlink()
     (unfinished / "UNFINISHED").write_text("ended")
     with pytest.raises(SystemExit) as stop:
@@ -385,7 +385,7 @@ def test_seeds_are_a_mean_and_a_standard_deviation(tmp_path):
         (2, (0.7, 0.95), 20, 0.94),
     ):
         folder = tmp_path / "mnist_cnn" / f"{seed}"
-        seeds += read_runs(save_run(folder, accuracies, seconds, accuracy, seed=seed))
+        seeds += read_runs(save_run(folder, accuracies, seconds, accuracy, seed=seed, seeds=[seed]))
     several = SavedRun(tmp_path / "mnist_cnn" / "several", CONFIG, {}, tuple(seeds))
     figure = overlay.overlay([several, seeds[0]], ["both", "one"], "title")
     panels = {axes.get_label(): axes for axes in figure.axes}

@@ -15,10 +15,12 @@ from experiment.backend.device import (
     choose_precision,
     count_devices,
     has_bfloat16_units,
+    keras_backend,
     nvidia_card,
     prepare,
     quiet_stderr,
     set_seed,
+    usable_cores,
 )
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
@@ -33,6 +35,32 @@ def run_python(code, **environment):
         env=os.environ | environment,
         timeout=120,
     )
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"), [(None, 3), ("max 100000", 3), ("150000 100000", 2), ("900000 100000", 3)]
+)
+def test_the_cores_are_those_that_the_process_may_use(limit, cores, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1, 4, 5}, raising=False)
+
+    def read_text(path):
+        if limit is None:
+            raise FileNotFoundError
+        return limit
+
+    monkeypatch.setattr("experiment.backend.device.Path.read_text", read_text)
+    assert usable_cores() == cores
+
+
+def test_a_wrong_settings_file_of_keras_is_one_line(monkeypatch):
+    def import_module(name):
+        raise ValueError("Unable to import backend : nope")
+
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", "/home/me/.keras")
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    with pytest.raises(UserError, match=r"nope\): correct or delete /home/me/.keras/keras.json"):
+        keras_backend()
 
 
 def test_noise_on_the_descriptor_is_held_back():

@@ -6,6 +6,8 @@ import pytest
 
 from common.errors import Interrupted, UserError, one_line_errors, suggestion
 
+OUT_OF_MEMORY = "error: out of memory: a smaller network or batch needs less\n"
+
 
 @pytest.mark.parametrize(
     ("error", "status", "line"),
@@ -15,6 +17,9 @@ from common.errors import Interrupted, UserError, one_line_errors, suggestion
         (PermissionError(13, "Permission denied"), 1, "error: [Errno 13] Permission denied\n"),
         (Interrupted(130), 130, ""),  # which has been told already
         (KeyboardInterrupt(), 130, "stopped at once; unsaved work is lost\n"),
+        (KeyboardInterrupt(15), 143, "stopped at once; unsaved work is lost\n"),  # by SIGTERM
+        (MemoryError("Unable to allocate 75 GiB"), 1, OUT_OF_MEMORY),
+        (RuntimeError("RESOURCE_EXHAUSTED: 75 GiB\nat 0x7"), 1, OUT_OF_MEMORY),
     ],
 )
 def test_an_error_is_one_line_and_a_status(error, status, line, capsys):

@@ -1,5 +1,6 @@
 from importlib.util import find_spec
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -56,10 +57,25 @@ def test_a_network_with_the_same_answers_is_kept(run, monkeypatch, capsys, logit
     place.mkdir(parents=True)  # what is there is replaced
     monkeypatch.setattr(export, "load", lambda path, format: network)
     export.export(run, "litert", logits)
-    assert place.read_bytes() == b"new" and list(place.parent.iterdir()) == [place]
+    assert place.read_bytes() == b"new" and list(place.parent.glob("[!.]*")) == [place]
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("test accuracy 100.00% (the run's: 98.76% in bfloat16)")
     assert "ms for one image" in told[1] and told[2] == f"exported to {place}, which gives {what}"
+
+
+def test_an_export_killed_on_the_way_leaves_the_old_one_or_none(run, monkeypatch):
+    """An old SavedModel, which is a folder, is moved out of the way as a whole."""
+    place = run.folder / "export" / "saved_model"
+    place.mkdir(parents=True)
+    (place / "saved_model.pb").touch()
+    (left := place.parent / ".left-by-another").mkdir()
+    monkeypatch.setattr(export, "load", lambda path, format: probabilities_of)
+    monkeypatch.setattr(export.shutil, "rmtree", Mock(side_effect=export.shutil.rmtree))
+    export.export(run, "saved_model")
+    assert place.is_file()  # which is what the stand-in for Keras writes
+    assert not any(call.args[0] == place for call in export.shutil.rmtree.call_args_list)
+    assert not left.exists()
+    assert [path.name for path in place.parent.iterdir() if path != place] == [".lock"]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +95,7 @@ def test_a_network_with_other_answers_is_not_kept(run, monkeypatch, logits, othe
     monkeypatch.setattr(export, "load", lambda path, format: other)
     with pytest.raises(UserError, match="not the same: probabilities differ by"):
         export.export(run, "litert", logits)
-    assert place.read_bytes() == b"old" and list(place.parent.iterdir()) == [place]
+    assert place.read_bytes() == b"old" and list(place.parent.glob("[!.]*")) == [place]
 
 
 def test_missing_packages_are_named(tmp_path, monkeypatch, capsys):
@@ -161,5 +177,5 @@ def test_an_exported_network_answers_as_the_one_that_was_trained(tmp_path, capfd
                 np.testing.assert_allclose(given, wanted[what][:count], rtol=0.05, atol=0.05)
         code = as_documented(folder, name)
         np.testing.assert_allclose(code(images), wanted["probabilities"], rtol=0.05, atol=0.05)
-    made = {one.name for one in path.parent.iterdir()}
+    made = {one.name for one in path.parent.iterdir()} - {".lock"}
     assert made <= {*export.FILES.values()} and len(made) >= 2  # nothing half-written

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 from matplotlib.figure import Figure
+from saved_runs import CONFIG
 
 from common.errors import UserError
-from common.files import read_json, write_atomically
+from common.files import read_json, write_atomically, write_json
 from experiment import figures
 from experiment.runs.saved import SavedRun
 from experiment.train.batches import Schedule
@@ -167,7 +168,7 @@ def test_a_model_or_images_that_are_gone_cost_only_the_figures_of_them(
     for name, value in run.inputs.items():
         monkeypatch.setattr(report, f"load_{name}", lambda run, value=value: value)
     monkeypatch.setattr(report, f"load_{gone}", fail)
-    write_atomically(tmp_path / "config.json", b'{"combinations": [{}]}')
+    write_json(tmp_path / "config.json", CONFIG)
     report.redraw(tmp_path, "all")
     (line,) = capsys.readouterr().err.splitlines()
     start = "warning: no figures of the network of mnist_cnn/stand-in"
@@ -223,7 +224,7 @@ def test_a_sweep_has_a_figure_of_its_own(tmp_path, capsys):
     config = Run(tmp_path, dense()).config | {
         "combinations": [{"batch_size": 64, "activation": "relu"}]
     }
-    write_atomically(tmp_path / "config.json", json.dumps(config).encode())
+    write_json(tmp_path / "config.json", CONFIG | config)
     runs = [
         Run(tmp_path, dense(), config=config | {"batch_size": size, "activation": "relu"})
         for size in (64, 128)

@@ -158,9 +158,23 @@ def test_a_stop_request_is_noted_and_the_handlers_are_put_back(capsys):
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGTERM to send on Windows")
 def test_a_second_stop_request_ends_at_once():
-    with pytest.raises(KeyboardInterrupt), stop_requests(History()):
-        signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt) as stop, stop_requests(History()):
         signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.value.args == (signal.SIGTERM,)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGHUP on Windows")
+def test_a_terminal_that_is_closed_is_a_stop_request_unless_nohup_ignores_it():
+    before, history = signal.getsignal(signal.SIGHUP), History()
+    try:
+        for handler, wanted in ((signal.SIG_IGN, None), (signal.SIG_DFL, signal.SIGHUP)):
+            signal.signal(signal.SIGHUP, handler)
+            with stop_requests(history):
+                signal.raise_signal(signal.SIGHUP)
+            assert history.stopped == wanted and signal.getsignal(signal.SIGHUP) == handler
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_outside_the_main_thread_there_are_no_signals_to_handle():

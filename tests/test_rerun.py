@@ -138,7 +138,7 @@ def test_a_relative_data_folder_is_found_from_anywhere(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "answer"),
     [
-        ({"command_line": "mnist_dense.py"}, "does not say how the run was started"),
+        ({"command_line": "mnist_dense.py"}, "holds no finished run"),
         ({"command_line": []}, "does not say how the run was started"),
         ({"script": "../mnist_dense"}, "does not say how the run was started"),
         ({"script": "setup"}, "does not say how the run was started"),

@@ -31,6 +31,7 @@ from experiment.runs.checkpoints import checkpoint_paths, load_checkpoint, save_
 from experiment.runs.folder import MARKER
 from experiment.runs.history import History, read_history
 from tools.rerun import differing_columns
+from tools.saved import run_folders
 
 STATE = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7)]
 OLD = Path(__file__).with_name("old_results")  # as the version before this house left them
@@ -385,6 +386,24 @@ def test_a_damaged_config_is_one_line(change, unfinished, capsys):
         mnist_dense.main(["--resume", "a", "--results-dir", str(unfinished.parents[1])])
     line = capsys.readouterr().err
     assert stop.value.code == 1 and line.count("\n") == 1 and "damaged" in line
+
+
+def test_the_latest_run_is_the_last_started_whatever_the_time_zone(unfinished, tmp_path):
+    """Also where summer time ends, and where other folders are damaged."""
+    config = json.loads((unfinished / "config.json").read_text())
+    for name, started in {
+        "a": "2026-10-25T02:30:00+02:00",
+        "b": "2026-10-25T02:10:00+01:00",  # 40 minutes later
+        "c": "2026-10-24T20:00:00-04:00",
+        "d": "no time",
+        "e": ["2027"],
+    }.items():
+        (folder := unfinished.with_name(name)).mkdir(exist_ok=True)
+        write_json(folder / "config.json", config | {"started": started})
+        (folder / MARKER).touch()
+    (folder / "config.json").write_text("{")
+    assert resumed(tmp_path, "--resume", "latest").resume.name == "b"
+    assert run_folders(tmp_path)[0].name == "b"
 
 
 def test_without_an_unfinished_run_latest_is_none(unfinished, capsys):

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import DEVICE, QUICK, dataset, finish, only_run, options, row
+from saved_runs import CONFIG
 from tiny import make_run
 
 import mnist_dense
 from common.errors import UserError
 from experiment import run as experiment_module
+from experiment.run import Runs
 from experiment.runs.folder import MARKER, create_folder, lock, read_config, remove_partial_files
 from experiment.runs.history import COLUMNS, History, read_history, write_history
 from tools.rerun import differing_columns
@@ -54,9 +56,6 @@ def test_histories_differ_in_what_was_computed_and_not_in_seconds():
 def test_a_damaged_history_is_one_line(tmp_path, content):
     if content is not None:
         (tmp_path / "history.csv").write_bytes(content)
-    if content == b"":
-        assert read_history(tmp_path).rows == []
-        return
     with pytest.raises(UserError, match=r"history\.csv is missing or damaged"):
         read_history(tmp_path)
 
@@ -65,10 +64,38 @@ def test_a_damaged_history_is_one_line(tmp_path, content):
 
 
 def test_a_taken_name_is_refused_or_numbered(tmp_path):
-    assert create_folder(tmp_path, "a").name == "a"
+    folder = create_folder(tmp_path, "a")
+    (folder / "history.csv").touch()  # also where config.json is lost
     with pytest.raises(UserError, match="choose another --name"):
         create_folder(tmp_path, "a")
     assert create_folder(tmp_path, "a", numbered=True).name == "a-2"
+
+
+def test_a_folder_that_a_killed_process_has_left_is_used_again(tiny_data, tmp_path):
+    folder = create_folder(tmp_path / "mnist_dense", "mine")
+    for name in (".lock", ".123-config.json", MARKER):
+        (folder / name).touch()
+    run = mnist_dense.main([*QUICK, "--results-dir", str(tmp_path), "--name", "mine"])
+    assert run.folder == folder and run.metrics["epochs"] == 2
+    assert not list(folder.glob(".1*"))
+
+
+def test_the_folders_of_a_sweep_have_names_that_file_systems_take(experiment, tmp_path):
+    layers = [",".join(["100"] * 60), ",".join(["100"] * 59 + ["200"])]
+    with experiment(tmp_path, "--name", "mine", "--hidden", *layers) as runs:
+        for run in runs:
+            finish(run)
+    names = [run.folder.name for run in runs.results]
+    assert len(set(names)) == 2 and all(len(name) < 200 for name in names)
+    assert [path.name for path in (tmp_path / "mnist_dense").iterdir()] == ["mine"]
+
+
+def test_a_name_that_another_process_has_begun_meanwhile_is_refused(experiment, tmp_path):
+    with experiment(tmp_path, "--name", "mine") as runs:
+        for run in runs:
+            finish(run)
+    with pytest.raises(UserError, match="exists already"):
+        Runs(runs.args, runs.dataset, runs.device, runs.folder)
 
 
 def test_runs_started_at_once_get_folders_of_their_own(tmp_path):
@@ -303,9 +330,10 @@ def test_a_failure_ends_a_single_run_and_is_a_warning_among_several(experiment, 
 
 
 def test_old_names_in_a_config_are_translated(tmp_path):
-    old = {"rendered": True, "repeats_exactly": False, "augment": False, "augmenter": "numpy"}
+    now = {key: value for key, value in CONFIG.items() if key != "synthetic"}
+    old = {"rendered": True, "repeats_exactly": False, "augment": False, "augmenter": "numpy"} | now
     (tmp_path / "config.json").write_text(json.dumps(old))
-    wanted = {"synthetic": True, "deterministic": False, "augmenter": "none"}
+    wanted = {"synthetic": True, "deterministic": False, "augmenter": "none"} | now
     assert read_config(tmp_path) == wanted
     (tmp_path / "config.json").write_text(json.dumps(old | {"augment": True}))
     assert read_config(tmp_path) == wanted | {"augmenter": "numpy"}

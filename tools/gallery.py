@@ -7,6 +7,7 @@ from pathlib import Path
 if not __package__:  # started as a file: python tools/gallery.py
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common.console import say
 from common.errors import UserError, one_line_errors
 from experiment.gallery.page import refresh
 from tools.command_line import ToolParser
@@ -18,7 +19,7 @@ def main(argv: Sequence[str] = ()) -> None:
     with one_line_errors(args.debug):
         if not args.results_dir.is_dir():
             raise UserError(f"there is no folder {args.results_dir}: name one with --results-dir")
-        print(f"open {refresh(args.results_dir)} in a browser")
+        say(f"open {refresh(args.results_dir)} in a browser")
 
 
 if __name__ == "__main__":

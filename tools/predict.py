@@ -23,6 +23,7 @@ import numpy as np
 from scipy.special import softmax
 
 from common.augment import predict
+from common.console import say, warn
 from common.data.originals import ORIGINALS
 from common.errors import UserError, one_line_errors
 from common.files import atomic_path
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] = ()) -> None:
     with one_line_errors(args.debug):
         run = find_network(args.run, args.results_dir)
         if run.config["synthetic"]:
-            print("warning: this network was trained on synthetic images", file=sys.stderr)
+            warn("this network was trained on synthetic images")
         names = ORIGINALS[run.config["dataset"]].class_names
         digits = run.config["dataset"] == "mnist"
         if args.split and not digits:
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] = ()) -> None:
             answers.append((path, reading, probabilities))
             with report_errors(path):
                 answer = in_words(reading, probabilities, names, args.split)
-                print("; ".join([f"{path}: {answer}", *warnings]), flush=True)
+                say("; ".join([f"{path}: {answer}", *warnings]))
                 printed += 1
         if answers:
             draw_all(answers, run.folder / "predictions", names)
@@ -76,7 +77,7 @@ def report_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        print("error:", " ".join(f"{path}: {error}".split()), file=sys.stderr, flush=True)
+        say(f"error: {path}: {' '.join(f'{error}'.split())}", stderr=True)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -143,9 +144,9 @@ def draw_all(answers: Sequence[tuple], folder: Path, class_names: Sequence[str])
             with atomic_path(folder / names[-1]) as partial:
                 draw(*answer, class_names).savefig(partial, dpi=100)
         place = folder / names[0] if len(names) == 1 else folder
-        print(f"each step is shown in {place}", file=sys.stderr)
+        say(f"each step is shown in {place}", stderr=True)
     except Exception as error:  # the answers are printed; a full disk must not hide them
-        print(f"warning: a figure could not be saved: {error}", file=sys.stderr)
+        warn(f"a figure could not be saved: {error}")
 
 
 def figure_name(path: Path, taken: Sequence[str]) -> str:

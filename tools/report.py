@@ -10,10 +10,11 @@ from pathlib import Path
 if not __package__:  # started as a file: python tools/report.py
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common.console import say, warn
 from common.errors import UserError, one_line_errors
 from experiment.gallery.page import write_report
 from experiment.options import FIGURES
-from experiment.runs.folder import read_config
+from experiment.runs.folder import read_config, writable_folder
 from experiment.values import one_of
 from tools.command_line import RUN_HELP, ToolParser
 from tools.saved import find_run, load_dataset, load_model, read_runs
@@ -43,10 +44,10 @@ def redraw(folder: Path, which: str) -> None:
     """
     from experiment import figures  # not at the top: --help need not wait for matplotlib
 
-    runs, dataset = read_runs(folder), None
+    runs, dataset = read_runs(writable_folder(folder)), None
     for run in runs:
         for one in (*run.members, run):  # of several seeds, each and all of them together
-            print(f"drawing {one.name}", flush=True)
+            say(f"drawing {one.name}")
             model = None
             if which == "all" and not one.members:
                 try:
@@ -54,13 +55,13 @@ def redraw(folder: Path, which: str) -> None:
                     model = load_model(one)
                 except UserError as error:
                     problem = f"no figures of the network of {one.name}: {error}"
-                    print(f"warning: {problem}", file=sys.stderr)
+                    warn(f"{problem}")
             figures.draw_run(one, which, model, dataset)
     if len(read_config(folder)["combinations"]) > 1:
         figures.draw_sweep(folder, runs)
     for run in runs:
         write_report(run)
-    print(f"figures in {folder}", flush=True)
+    say(f"figures in {folder}")
 
 
 if __name__ == "__main__":

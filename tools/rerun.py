@@ -17,6 +17,7 @@ if not __package__:  # started as a file: python tools/rerun.py
 
 import numpy as np
 
+from common.console import say
 from common.errors import UserError, one_line_errors
 from common.files import REPOSITORY
 from experiment.backend.device import BACKENDS
@@ -60,15 +61,15 @@ def options_again(folder: Path, config: dict) -> list[str]:
     options = [word for word in typed[1:] if word not in ("--show", "--distributed")]
     options += ["--figures", "none", "--quiet", "--data", data]  # the last one of each counts
     if config.get("data_dir") is not None:  # what was typed may be relative to another folder
-        options += ["--data-dir", config["data_dir"]]
+        options += ["--data-dir", str(config["data_dir"])]
     return options
 
 
 def tell_changes(folder: Path, config: dict) -> None:
     """Print whether the script has changed since the run, where the run kept a copy."""
     script, copy = REPOSITORY / f"{config['script']}.py", folder / SCRIPT
-    if copy.exists() and (changes := changed_lines(copy.read_bytes(), script.read_bytes())):
-        print(f"{script.name} has changed since the run ({changes}): see {copy}", flush=True)
+    if copy.is_file() and (changes := changed_lines(copy.read_bytes(), script.read_bytes())):
+        say(f"{script.name} has changed since the run ({changes}): see {copy}")
 
 
 def start(folder: Path, config: dict, options: Sequence[str], results: Path) -> Path:
@@ -77,7 +78,7 @@ def start(folder: Path, config: dict, options: Sequence[str], results: Path) -> 
     stem = re.sub("-(synthetic|rendered)$", "", folder.name)[:60] + "-rerun"
     names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
     name = next(name for name in names if not any(parent.glob(f"{name}*")))
-    print(f"running {' '.join([script.name, *options])}", flush=True)
+    say(f"running {' '.join([script.name, *options])}")
     command = [sys.executable, script, *options, "--name", name, "--results-dir", results]
     backend = config.get("backend")  # "numpy" where Keras did not train
     environment = os.environ | ({"KERAS_BACKEND": backend} if backend in BACKENDS else {})
@@ -97,12 +98,12 @@ def same_results(old: Path, new: Path) -> bool:
         found = differences(first, second)
         before, now = (f"{one.metrics['test_accuracy']:.2%}" for one in (first, second))
         answer = f"not the same, {before} before, {now} now" if found else f"the same, {now}"
-        print("\n  ".join([f"{first.name}: {answer}", *found]))
+        say(f"{first.name}: {answer}", *(f"  {line}" for line in found))
         same = same and not found
     before, now = map(read_config, (old, new))
     for key in sorted(before.keys() & now.keys() - NOT_COMPARED):
         if not same and before[key] != now[key]:
-            print(f"  {key.replace('_', ' ')}: {before[key]} before, {now[key]} now")
+            say(f"  {key.replace('_', ' ')}: {before[key]} before, {now[key]} now")
     return same
 
 

@@ -4,25 +4,22 @@ import contextlib
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+
 from common.data.dataset import Dataset
 from common.data.load import load
 from common.errors import UserError, suggestion
-from common.files import read_arrays
+from common.files import absolute_path, read_arrays
 from common.networks.dense_numpy import DenseNetwork
 from experiment.backend.device import prepare
-from experiment.runs.folder import read_config
-from experiment.runs.saved import SavedRun, read_members, read_run, read_run_config
+from experiment.runs.folder import read_config, started
+from experiment.runs.saved import SavedRun, read_members, read_run
+from experiment.train.fit import check_shapes
 
 
 def run_folders(results: Path) -> list[Path]:
     """Every folder that a script left in the results folder, finished or not, latest first."""
     folders = [path.parent for path in results.glob("*/*/config.json")]
-
-    def started(folder: Path) -> str:
-        with contextlib.suppress(UserError):
-            return str(read_config(folder).get("started"))
-        return ""
-
     return sorted(folders, key=lambda folder: (started(folder), folder.name), reverse=True)
 
 
@@ -33,7 +30,7 @@ def find_run(text: str, results: Path) -> Path:
     where several scripts have one of that name.
     """
     if (Path(text) / "config.json").is_file():
-        return Path(text).resolve()
+        return absolute_path(text)
     folders = run_folders(results)
     if text == "latest":
         for folder in folders:
@@ -73,7 +70,7 @@ def read_runs(folder: Path) -> list[SavedRun]:
     Of a sweep or of several seeds, those that did not end well are left out. Raises UserError where
     a file is missing or damaged, or where there is no result yet.
     """
-    combinations = read_run_config(folder)["combinations"]
+    combinations = read_config(folder)["combinations"]
     if len(combinations) <= 1:
         return [read_run(folder)]
 
@@ -108,13 +105,29 @@ def load_model(run: SavedRun):
     Raises UserError where the file is missing, damaged, or more than a network.
     """
     if run.custom_engine:
-        arrays = list(read_arrays(run.folder / "model.npz").values())
-        sizes = [784, *run.config["hidden"], 10]
-        shapes = [shape for pair in pairwise(sizes) for shape in (pair, pair[1:])]
-        if [values.shape for values in arrays] != shapes:
-            raise UserError(f"{run.folder / 'model.npz'} is not the network of {sizes} units")
-        return DenseNetwork(arrays, run.config["activation"], rescale=run.config["rescale"])
-    path = run.folder / "model.keras"
+        path, model = run.folder / "model.npz", load_dense_network(run)
+    else:
+        path = run.folder / "model.keras"
+        model = load_keras_model(path)
+    if model.count_params() != run.metrics["parameters"]:
+        raise UserError(f"{path} is not the network of {run.name}: it has other parameters")
+    return model
+
+
+def load_dense_network(run: SavedRun) -> DenseNetwork:
+    """The network in a model.npz. Raises UserError where it is not the one of the options."""
+    path, config = run.folder / "model.npz", run.config
+    arrays = list(read_arrays(path).values())
+    sizes = [784, *config["hidden"], 10]
+    shapes = [shape for pair in pairwise(sizes) for shape in (pair, pair[1:])]
+    finite = all(values.dtype.kind == "f" and np.isfinite(values).all() for values in arrays)
+    if not finite or [values.shape for values in arrays] != shapes:
+        raise UserError(f"{path} is not the network of {sizes} units")
+    return DenseNetwork(arrays, config["activation"], rescale=config["rescale"])
+
+
+def load_keras_model(path: Path):
+    """The network in a model.keras. Raises UserError where it is not one for these images."""
     if not path.is_file():
         raise UserError(f"{path} is missing: train again, or name another run")
     prepare()
@@ -122,7 +135,9 @@ def load_model(run: SavedRun):
 
     try:
         # Keras refuses by itself to run code that a file brings with it.
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        check_shapes(model)
+        return model
     except Exception as error:  # whatever a damaged file makes Keras raise
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be loaded as a network: {reason}") from error

@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from common.console import say
 from common.errors import UserError
 
 ANSWER_SECONDS = 5.0  # for name look-up, connection and first answer together
@@ -37,7 +38,7 @@ def fetch(url: str, place: Path, size: int, check: Callable, quiet: bool = False
                 part.unlink()
     part = place.with_name(f"{place.name}.{os.getpid()}.part")
     if not quiet:
-        print(f"downloading {url}")
+        say(f"downloading {url}")
     try:
         with closing(_open(url)) as response:
             place.parent.mkdir(parents=True, exist_ok=True)

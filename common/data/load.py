@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import sys
 import time
 from contextlib import suppress
 from functools import partial
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from common.console import say, warn
 from common.data import download
 from common.data.dataset import Dataset
 from common.data.originals import ORIGINALS, KnownFile, Original, idx_bytes, read_idx, read_npz
@@ -43,18 +43,17 @@ def load(
     data: "auto" falls back on synthetic images, with a warning on stderr; "real" raises UserError
     instead; "synthetic" touches neither files nor network.
     """
-    for value, known in ((name, ORIGINALS), (data, ("auto", "real", "synthetic"))):
-        if value not in known:
-            raise ValueError(f"{value!r} must be one of {', '.join(known)}")
-    began = time.perf_counter()
-    original, found = ORIGINALS[name], None
+    if name not in ORIGINALS or data not in ("auto", "real", "synthetic"):
+        raise ValueError(f"{name!r} must be a dataset, and {data!r} auto, real or synthetic")
+    began, original, found = time.perf_counter(), ORIGINALS[name], None
     if data != "synthetic":
         try:
             found = _find(original, data_dir) or _download(original, quiet)
         except download.DownloadError as error:
             if data == "real":
                 raise
-            print(WARNING.format(title=original.title.upper(), reason=error), file=sys.stderr)
+            text = WARNING.format(title=original.title.upper(), reason=error)
+            say(*text.split("\n"), stderr=True)
     sha256s = [known.sha256 for known in original.files]  # verified when they were read
     if synthetic := found is None:
         from common.data.synthetic import synthesise  # imports SciPy and Matplotlib
@@ -106,7 +105,7 @@ def _read_folder(folder: Path, original: Original, is_cache: bool = False) -> Fo
         except UserError as error:
             if not is_cache:
                 raise UserError(f"{error}; replace the file or take it away") from error
-            print(f"warning: not used: {error}", file=sys.stderr, flush=True)
+            warn(f"not used: {error}")
         missing = [k.name for k, path in zip(original.files, paths, strict=True) if path is None]
         if not incomplete and len(missing) < len(paths):
             incomplete = f"{place} lacks {', '.join(missing)} (plain or .gz); add them"

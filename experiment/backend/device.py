@@ -34,7 +34,17 @@ class Device:
         return self.name.startswith("CPU")
 
 
-CPU = f"CPU, {os.cpu_count()} cores"
+def usable_cores() -> int:
+    """The cores that this process may use: fewer than there are in a container, or by taskset."""
+    everyone = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if everyone else os.cpu_count()
+    with contextlib.suppress(OSError, ValueError):  # not Linux, or the limit is "max"
+        quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
+        cores = min(cores, math.ceil(quota / period))
+    return cores
+
+
+CPU = f"CPU, {usable_cores()} cores"
 NUMPY_DEVICE = Device(CPU, "NumPy knows no other", "numpy")
 
 
@@ -104,7 +114,11 @@ def keras_backend() -> str:
     """Import Keras, and give its backend. Raises UserError for one that cannot train here."""
     backend = os.environ.get("KERAS_BACKEND")
     if not backend or backend in GPU_FINDERS:
-        backend = importlib.import_module("keras").backend.backend()
+        try:
+            backend = importlib.import_module("keras").backend.backend()
+        except (ValueError, AttributeError, TypeError, KeyError) as error:  # by a wrong keras.json
+            place = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "keras.json"
+            raise UserError(f"Keras cannot start ({error}): correct or delete {place}") from error
     if backend not in GPU_FINDERS:  # perhaps from ~/.keras/keras.json
         known = f"it must be one of {', '.join(GPU_FINDERS)}: set KERAS_BACKEND"
         raise UserError(f"Keras's backend is {backend!r}; {known}")

@@ -8,7 +8,6 @@ import hashlib
 import itertools
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from common.console import say
 from common.errors import UserError
 
 START_TIMEOUT = 120  # seconds that a process waits for the others at the start
@@ -149,5 +149,5 @@ def peer_watchdog(process: int, processes: int) -> Iterator[None]:
 
 def end(line: str, status: int) -> None:
     """Print a line and end this process at once, without waiting for the others."""
-    print(line, file=sys.stderr, flush=True)
+    say(line, stderr=True)
     os._exit(status)

@@ -7,23 +7,23 @@ import contextlib
 import json
 import math
 import os
-import sys
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 
+from common.console import warn
 from common.errors import UserError
-from common.files import write_atomically
+from common.files import read_text, write_atomically
 from experiment.options import NOT_COMPARED, SETTINGS
-from experiment.runs.folder import MARKER, NETWORK, SCRIPT, read_config
+from experiment.runs.folder import MARKER, NETWORK, SCRIPT, read_config, why_unfinished
 from experiment.runs.saved import SavedRun, read_run
 
 PLACE_OF_RUNS = "@RUNS@"
 REPORT = "report.html"
 # Near the start of the template; the second one is that of an earlier version.
-SIGNATURES = (b'content="experiment/gallery/page.py"', b'content="common/gallery.py"')
+SIGNATURES = ('content="experiment/gallery/page.py"', 'content="common/gallery.py"')
 
 # A folder with one of these is a run's, even if the others are lost.
 A_RUN_HOLDS = ("config.json", "history.csv", "metrics.json", MARKER)
@@ -41,7 +41,7 @@ def refresh_after(folder: Path) -> None:
     try:
         refresh(folder.parent.parent, ended=folder)
     except Exception as error:  # the run is worth more than the page
-        print(f"warning: the gallery was not refreshed: {error}", file=sys.stderr)
+        warn(f"the gallery was not refreshed: {error}")
 
 
 def refresh(results: Path, ended: Path | None = None) -> Path:
@@ -52,7 +52,8 @@ def refresh(results: Path, ended: Path | None = None) -> Path:
     Raises UserError where the page cannot be written, or would replace another.
     """
     page = results / "index.html"
-    if page.exists() and not any(mark in page.read_bytes()[:1000] for mark in SIGNATURES):
+    start = read_text(page)[:1000] if page.is_file() else ""
+    if page.exists() and not any(mark in start for mark in SIGNATURES):
         raise UserError(f"{page} is not a gallery of runs: move it, and refresh again")
     files = results.glob("*/*/*")
     folders = sorted({file.parent for file in files if file.name in A_RUN_HOLDS})
@@ -105,9 +106,8 @@ def row_of(place: Path, results: Path, ended: Path | None) -> dict:
     row |= {"link": link(path), "figures": figures(place, results)}
     row["report"] = (place / REPORT).exists()
     try:
-        if place != ended and (place / MARKER).exists():
-            text = (place / MARKER).read_text(encoding="utf-8", errors="replace").strip()
-            row["unfinished"] = text or "no reason given"
+        if place != ended and (reason := why_unfinished(place)):
+            row["unfinished"] = reason
         config = read_config(place)
         row |= settings(config)
         run = SavedRun(place, config, {})
@@ -115,7 +115,7 @@ def row_of(place: Path, results: Path, ended: Path | None) -> dict:
             run = read_run(place)
             row |= measurements(run)
         network = run.trainings[0].folder / NETWORK
-        row["network"] = network.read_text("utf-8", "replace") if network.exists() else ""
+        row["network"] = read_text(network) if network.is_file() else ""
         if run.metrics or (place / "history.csv").exists():
             row |= curves(run)
     except Exception as error:  # a file may hold anything, and the other rows are to be seen

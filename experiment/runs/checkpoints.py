@@ -7,17 +7,20 @@ JSON in UTF-8.
 
 import contextlib
 import json
-import sys
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from common.console import warn
 from common.errors import UserError
 from common.files import read_arrays, write_arrays, write_atomically
 from experiment.backend.processes import send_to_all
-from experiment.runs.history import COLUMNS, History
+from experiment.options import SETTINGS
+from experiment.runs.folder import read_config
+from experiment.runs.history import COLUMNS, History, check_rows
 
 
 @dataclass
@@ -26,6 +29,7 @@ class Checkpoint:
 
     history: History
     state: list[np.ndarray]
+    run: dict  # which run it is of, see `identity`
 
 
 def save_checkpoint(folder: Path, history: History, state: Sequence[np.ndarray]) -> None:
@@ -33,9 +37,9 @@ def save_checkpoint(folder: Path, history: History, state: Sequence[np.ndarray])
 
     Raises UserError when it cannot be written; then the earlier ones stay.
     """
-    text = json.dumps({"rows": history.rows, "seconds": history.seconds}).encode()
+    said = {"rows": history.rows, "seconds": history.seconds, "run": identity(folder)}
     arrays = {f"state_{number}": values for number, values in enumerate(state)}
-    arrays["history"] = np.frombuffer(text, np.uint8)
+    arrays["history"] = np.frombuffer(json.dumps(said).encode(), np.uint8)
     write_arrays(folder / f"checkpoint-{len(history.rows)}.npz", **arrays)
     remove_checkpoints(folder, kept=2)
 
@@ -54,14 +58,20 @@ def checkpoint_paths(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The last whole checkpoint in a run's folder, or None; damaged ones are removed."""
+    """The last whole checkpoint in a run's folder, or None; damaged ones are removed.
+
+    Raises UserError where it is another run's.
+    """
     for path in checkpoint_paths(folder):
         try:
-            return read_checkpoint(path)
+            checkpoint = read_checkpoint(path)
         except UserError as error:
-            print(f"warning: {error}; trying the checkpoint before it", file=sys.stderr)
+            warn(f"{error}; trying the checkpoint before it")
             with contextlib.suppress(OSError):
                 path.unlink()
+        else:
+            check_run(checkpoint, path)
+            return checkpoint
     return None
 
 
@@ -71,14 +81,38 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         said = json.loads(arrays.pop("history").tobytes())
         rows = [{key: row[key] for key in COLUMNS} for row in said["rows"]]
-        numbers = [value for row in rows for value in row.values()] + [said["seconds"]]
-        whole = all(isinstance(value, int | float) for value in numbers)
-        if not whole or [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
-            raise ValueError("its history is not one")
+        check_rows(rows)
         state = [arrays[f"state_{number}"] for number in range(len(arrays))]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        finite = all(values.dtype.kind in "biuf" and np.isfinite(values).all() for values in state)
+        if not (finite and 0 <= said["seconds"] < np.inf):
+            raise ValueError("it holds other than finite numbers")
+        run = dict(said.get("run", {}))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error!r}") from error
-    return Checkpoint(History(rows, said["seconds"]), state)
+    return Checkpoint(History(rows, said["seconds"]), state, run)
+
+
+def identity(folder: Path) -> dict:
+    """What tells the run in a folder from others: images and settings; empty without config.json.
+
+    Of two runs in which they are the same, the checkpoints are the same.
+    """
+    if not (folder / "config.json").exists():
+        return {}
+    config = read_config(folder)
+    names = [name for name in ("script", "fingerprint", *SETTINGS) if name in config]
+    return json.loads(json.dumps({name: config[name] for name in names}))
+
+
+def check_run(checkpoint: Checkpoint, path: Path) -> None:
+    """Raise UserError where a checkpoint was copied from the folder of another run."""
+    own, said, done = identity(path.parent), checkpoint.run, len(checkpoint.history.rows)
+    other = [name for name in own.keys() & said.keys() - {"epochs"} if said[name] != own[name]]
+    if max(done, said.get("epochs", 0)) > own.get("epochs", math.inf):  # they may have grown
+        other.append("epochs")
+    if other or path.stem != f"checkpoint-{done}":
+        words = ", ".join(sorted(other)) or "epochs"
+        raise UserError(f"{path} is of another run, with other {words}: take it away")
 
 
 def share_checkpoint(folder: Path, process: int) -> None:
@@ -92,8 +126,8 @@ def share_checkpoint(folder: Path, process: int) -> None:
 
 
 def check_fits(state: Sequence[np.ndarray], current: Sequence[np.ndarray]) -> None:
-    """Raise UserError unless a checkpoint's arrays have the shapes of what is trained."""
-    if [values.shape for values in state] != [values.shape for values in current]:
+    """Raise UserError unless a checkpoint's arrays have the form of what is trained."""
+    if [(v.shape, v.dtype.kind) for v in state] != [(v.shape, v.dtype.kind) for v in current]:
         raise UserError(
             "the checkpoint is of another network or optimizer: the script has changed since the "
             "run was started; start a new one"

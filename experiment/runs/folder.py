@@ -8,11 +8,15 @@ import contextlib
 import inspect
 import itertools
 import sys
+import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
+from common.console import warn
 from common.errors import UserError
-from common.files import read_json, write_atomically
+from common.files import read_json, read_text, write_atomically, write_text
+from experiment.runs.checks import check_metrics, checked_config
 
 MARKER, NETWORK, SCRIPT = "UNFINISHED", "network.md", "script.py"
 _imported = {}  # of each script its module's specification, new with each import, and its text
@@ -21,7 +25,13 @@ OLD_NAMES = {"rendered": "synthetic", "repeats_exactly": "deterministic"}
 
 def mark_unfinished(folder: Path, reason: str) -> None:
     """Mark a run's folder as unfinished, and say why."""
-    write_atomically(folder / MARKER, f"{reason}\n".encode())
+    write_text(folder / MARKER, reason)
+
+
+def why_unfinished(folder: Path) -> str:
+    """What the mark says of an unfinished run; empty where there is no mark."""
+    path = folder / MARKER
+    return read_text(path).strip() or "no reason given" if path.exists() else ""
 
 
 def mark_finished(folder: Path) -> None:
@@ -30,20 +40,30 @@ def mark_finished(folder: Path) -> None:
 
 
 def read_config(folder: Path) -> dict:
-    """What ran: config.json, under today's names."""
-    return _renamed(read_json(folder / "config.json"))
+    """What ran: config.json, with today's names, and options as from the command line.
+
+    Raises UserError where it is missing, or a value in it cannot be.
+    """
+    path = folder / "config.json"
+    return checked_config(path, _renamed(read_json(path)))
 
 
 def read_metrics(folder: Path) -> dict:
-    """What the test gave. Raises UserError, with the reason, when there is no result."""
-    path, marker = folder / "metrics.json", folder / MARKER
-    if marker.exists() and not path.exists():
-        reason = marker.read_text(encoding="utf-8", errors="replace").strip()
+    """What the test gave. Raises UserError, with the reason, where there is no result."""
+    path = folder / "metrics.json"
+    if not path.exists() and (reason := why_unfinished(folder)):
         raise UserError(f"{folder} holds no result: {reason}")
     metrics = _renamed(read_json(path))
-    if not isinstance(metrics.get("test_accuracy"), float):
-        raise UserError(f"{path} is damaged: it has no test accuracy")
+    check_metrics(path, metrics)
     return metrics
+
+
+def started(folder: Path) -> float:
+    """When a run was started, in seconds since 1970; 0 where its config.json does not say."""
+    try:
+        return datetime.fromisoformat(read_config(folder)["started"]).timestamp()
+    except (UserError, KeyError, ValueError, OverflowError):
+        return 0
 
 
 def _renamed(content: dict) -> dict:
@@ -57,34 +77,48 @@ def metrics_of_finished(folder: Path, epochs: int) -> dict | None:
     """The metrics of a training with so many epochs that ended well, or None."""
     if (folder / MARKER).exists() or not (folder / "metrics.json").exists():
         return None
-    metrics = read_json(folder / "metrics.json")
-    whole = not metrics.get("stopped_early") and metrics.get("epochs", 0) >= epochs
+    metrics = read_metrics(folder)
+    whole = not metrics["stopped_early"] and metrics.get("epochs", 0) >= epochs
     return metrics if whole else None
+
+
+def writable_folder(folder: Path) -> Path:
+    """The folder, created if need be. Raises UserError where nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        advice = "choose one that you may write to with --results-dir"
+        raise UserError(f"cannot write into {folder}: {error.strerror}; {advice}") from error
 
 
 def create_folder(parent: Path, name: str, numbered: bool = False) -> Path:
     """Create `parent/name`; where it exists and `numbered`, take `name-2`, `name-3` ...
 
-    Raises UserError when the name is taken or the folder cannot be written.
+    Else a folder that a process has left which was killed at its start is used again. Raises
+    UserError when the name is taken or the folder cannot be written.
     """
+    folder = writable_folder(parent) / name
+    begun = folder.is_dir() and {path.name for path in folder.glob("[!.]*")} <= {MARKER}
+    if begun and not numbered:
+        return folder
     numbers = itertools.count(2) if numbered else ()
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        for each in itertools.chain([name], (f"{name}-{number}" for number in numbers)):
-            with contextlib.suppress(FileExistsError):
-                (parent / each).mkdir()
-                return parent / each
-    except OSError as error:
-        raise UserError(
-            f"cannot create a folder in {parent}: {error.strerror}; "
-            "choose one that you may write to with --results-dir"
-        ) from error
-    raise UserError(f"{parent / name} exists already: choose another --name, or delete it first")
+    for each in itertools.chain([name], (f"{name}-{number}" for number in numbers)):
+        with contextlib.suppress(FileExistsError):
+            (parent / each).mkdir()
+            return parent / each
+    raise UserError(f"{folder} exists already: choose another --name, or delete it first")
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a folder is that of a run that can be resumed."""
+    return (folder / "config.json").exists()
 
 
 def remove_partial_files(folder: Path) -> None:
     """Remove what a process that was killed while writing has left: see `atomic_path`."""
-    for path in folder.glob(".[0-9]*-*"):
+    for path in folder.rglob(".[0-9]*-*"):
         with contextlib.suppress(OSError):
             path.unlink()
 
@@ -95,7 +129,7 @@ def keep_script(script: str, folder: Path) -> None:
     text = imported_text(path)
     if text != path.read_bytes():
         problem = "was edited after it was imported, and runs as it was: reload it, or use %run"
-        print(f"warning: {path.name} {problem}", file=sys.stderr)
+        warn(f"{path.name} {problem}")
     if text is not None and not copy.exists():  # a resumed run keeps that of its start
         write_atomically(copy, text)
 

@@ -2,11 +2,12 @@
 
 import csv
 import io
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import write_atomically
+from common.files import regular, write_atomically
 
 COLUMNS = "epoch seconds learning_rate loss accuracy validation_loss validation_accuracy".split()
 
@@ -44,8 +45,22 @@ def read_history(folder: Path) -> History:
     """The History in a run's folder. Raises UserError when it is missing or damaged."""
     path = folder / "history.csv"
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [{key: float(row[key]) for key in COLUMNS} for row in csv.DictReader(file)]
+        with regular(path).open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [{key: float(row[key]) for key in COLUMNS} for row in reader]
+            if not set(COLUMNS) <= set(reader.fieldnames or ()):
+                raise ValueError("it lacks columns")
+        check_rows(rows)
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(f"{path} is missing or damaged: {error}") from error
     return History(rows)
+
+
+def check_rows(rows: list[dict[str, float]]) -> None:
+    """Raise ValueError, or TypeError, unless they are what an epoch each has measured."""
+    for epoch, row in enumerate(rows, 1):
+        validated = not math.isnan(row["validation_loss"])
+        numbers = [row[key] for key in (COLUMNS if validated else COLUMNS[:-2])]
+        whole = row["epoch"] == epoch and all(0 <= number < math.inf for number in numbers)
+        if not whole or max(row["accuracy"], row["validation_accuracy"]) > 1 + 1e-6:
+            raise ValueError(f"row {epoch} is not one of epoch {epoch}")

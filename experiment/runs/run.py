@@ -5,19 +5,22 @@ import contextlib
 import os
 import platform
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
 from common.augment import Augmentation, choose_augmentation
+from common.console import say, warn
 from common.data.dataset import Dataset
 from common.errors import UserError
 from common.files import REPOSITORY
-from experiment.backend.device import Device
+from experiment.backend.device import Device, usable_cores
 from experiment.runs.history import History
 
+# A sum in another number of threads may be another in its last digits.
+THREADS = "OMP_NUM_THREADS OPENBLAS_NUM_THREADS MKL_NUM_THREADS".split()
+THREADS += "TF_NUM_INTRAOP_THREADS TF_NUM_INTEROP_THREADS".split()
 PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "matplotlib")
 
 
@@ -59,10 +62,10 @@ class Run:
             images = "all"
         return self.dataset.split(self.args.validation, self.args.seed, images)
 
-    def say(self, line: str) -> None:
+    def say(self, *lines: str) -> None:
         """Print progress, unless --quiet."""
         if not self.args.quiet:
-            print(line, flush=True)
+            say(*lines)
 
 
 def configuration(args: argparse.Namespace, dataset: Dataset, device: Device) -> dict:
@@ -83,11 +86,11 @@ def configuration(args: argparse.Namespace, dataset: Dataset, device: Device) ->
         "precision": device.precision,
         "backend": device.backend,
         "deterministic": device.deterministic,
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
+        "threads": " ".join(f"{n}={os.environ[n]}" for n in THREADS if n in os.environ) or None,
         "platform": platform.platform(),
         "versions": versions,
         "started": args.started.isoformat(timespec="seconds"),
-        "git_commit": git_commit(),
     }
 
 
@@ -104,18 +107,17 @@ def resumed_configuration(before: dict, now: dict, epochs_done: int) -> dict:
         raise UserError(f"the run was started on other images than these: {advice}")
     if (backend := before.get("backend")) != now["backend"]:
         raise UserError(f"the run was started on {backend}: set KERAS_BACKEND={backend}", status=2)
-    where = ("device", "precision", "cores", "platform", "versions", "git_commit")
+    where = ("device", "precision", "cores", "threads", "platform", "versions", "git_commit")
     changed = {key: [before.get(key), now[key]] for key in where if before.get(key) != now[key]}
     if changed:
         words = f"not the machine and software of the start ({', '.join(changed)} changed)"
-        print(f"warning: {words}: the result may differ in its last digits", file=sys.stderr)
+        warn(f"{words}: the result may differ in its last digits")
     resumed = {"started": now["started"], "epochs": before.get("epochs"), "changed": changed}
     if before.get("epochs") != now["epochs"] and epochs_done and now["schedule"] != "constant":
         resumed["schedule_changed_at"] = epochs_done
-        print(
-            f"warning: from epoch {epochs_done + 1} on the learning rate follows a schedule of "
-            f"{now['epochs']} epochs: a new run of as many epochs would end elsewhere",
-            file=sys.stderr,
+        warn(
+            f"from epoch {epochs_done + 1} on the learning rate follows a schedule of "
+            f"{now['epochs']} epochs: a new run of as many epochs would end elsewhere"
         )
     kept = {key: now[key] for key in ("epochs", "command_line", "data_dir")}
     return before | kept | {"resumed": [*before.get("resumed", []), resumed]}

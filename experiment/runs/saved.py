@@ -11,10 +11,6 @@ from common.files import read_arrays
 from experiment.runs.folder import MARKER, read_config, read_metrics
 from experiment.runs.history import History, read_history
 
-NEEDED = (
-    "script recipe dataset title synthetic fingerprint data_dir seed seeds combinations".split()
-)
-
 
 @dataclass(frozen=True, eq=False)
 class SavedRun:
@@ -53,8 +49,10 @@ class SavedRun:
 
         Raises UserError where history.csv is missing or damaged.
         """
-        rows, epochs = read_history(self.folder).rows, self.metrics.get("epochs")
-        return History(rows[:epochs] if isinstance(epochs, int) else rows)
+        rows, epochs = read_history(self.folder).rows, self.metrics.get("epochs", 0)
+        if len(rows) < epochs:
+            raise UserError(f"{self.folder / 'history.csv'} is damaged: it lacks epochs")
+        return History(rows[:epochs] if "epochs" in self.metrics else rows)
 
     @cached_property
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:
@@ -64,9 +62,13 @@ class SavedRun:
         """
         path = self.folder / "test_predictions.npz"
         arrays = read_arrays(path)
-        logits, labels = arrays.get("logits"), arrays.get("labels")
-        if logits is None or labels is None or logits.shape != (len(labels), 10):
+        logits, labels = (arrays.get(name, np.zeros(0)) for name in ("logits", "labels"))
+        kinds, shapes = (logits.dtype.kind, labels.dtype.kind), (logits.shape, labels.shape)
+        if kinds != ("f", "u") or shapes != ((len(labels), 10), (len(labels),)):
             raise UserError(f"{path} holds no predictions")
+        accuracy = (logits.argmax(axis=1) == labels).mean()
+        if labels.max() > 9 or not abs(accuracy - self.metrics["test_accuracy"]) < 1e-6:
+            raise UserError(f"{path} is damaged, or of another run: the test accuracy is another")
         return logits, labels
 
 
@@ -75,18 +77,10 @@ def read_run(folder: Path) -> SavedRun:
 
     Raises UserError where a file is missing or damaged, or where there is no result yet.
     """
-    config = read_run_config(folder)
+    config = read_config(folder)
     members = read_members(folder) if len(config["seeds"]) > 1 else []
     members.sort(key=lambda run: run.config["seed"])
     return SavedRun(folder, config, read_metrics(folder), tuple(members))
-
-
-def read_run_config(folder: Path) -> dict:
-    """A run's config.json. Raises UserError where it lacks what every run's has."""
-    config = read_config(folder)
-    if missing := [key for key in NEEDED if key not in config]:
-        raise UserError(f"{folder / 'config.json'} is no run's: it lacks {', '.join(missing)}")
-    return config
 
 
 def read_members(folder: Path) -> list[SavedRun]:

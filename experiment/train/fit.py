@@ -1,8 +1,8 @@
 """What the scripts call for a network of any engine: `with_logits`, `compile_options`, `fit`."""
 
-import sys
 from contextlib import nullcontext
 
+from common.console import warn
 from common.data.dataset import Dataset
 from common.errors import UserError
 from experiment.network import keep_network
@@ -21,11 +21,7 @@ def with_logits(model, run: Run):
         return model
     import keras  # not at the top: it takes seconds
 
-    taken, given = (getattr(model, f"{end}_shape", None) for end in ("input", "output"))
-    if taken not in ((None, 28, 28), (None, 28, 28, 1)) or given != (None, 10):
-        shapes = f"takes {taken} and gives {given}".replace("(None", "(n")
-        wanted = 'begin with Input((28, 28), dtype="uint8") and end with Dense(10)'
-        raise UserError(f"build_model's network {shapes}; it must {wanted}, a logit for each class")
+    check_shapes(model)
     last = model
     while isinstance(last, keras.Model):  # a network may be the last layer of another
         whole, last = last, last.outputs[0]._keras_history.operation
@@ -33,7 +29,7 @@ def with_logits(model, run: Run):
     name = getattr(function, "__name__", type(function).__name__).lower().partition("_")[0]
     if name not in ("softmax", "sigmoid"):
         if function is not last and name not in ("linear", "log"):  # log_softmax gives logits
-            print(f"warning: {name} at the network's end limits the logits", file=sys.stderr)
+            warn(f"{name} at the network's end limits the logits")
         return model
     run.say(f"note: the {name} at the network's end is left out: loss and tests take logits")
     if function is not last:
@@ -43,6 +39,15 @@ def with_logits(model, run: Run):
     else:
         return keras.Model(model.input, last.input)
     return model
+
+
+def check_shapes(model) -> None:
+    """Raise UserError unless a model of Keras takes (n, 28, 28) and gives (n, 10)."""
+    taken, given = (getattr(model, f"{end}_shape", None) for end in ("input", "output"))
+    if taken not in ((None, 28, 28), (None, 28, 28, 1)) or given != (None, 10):
+        shapes = f"takes {taken} and gives {given}".replace("(None", "(n")
+        wanted = 'begin with Input((28, 28), dtype="uint8") and end with Dense(10)'
+        raise UserError(f"the network {shapes}; it must {wanted}, a logit for each class")
 
 
 def compile_options(data: Dataset, run: Run) -> dict:

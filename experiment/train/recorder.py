@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import re
 import signal
 import sys
 import threading
@@ -12,11 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.errors import UserError
+from common.console import say, warn
+from common.errors import UserError, out_of_memory
 from experiment.runs.checkpoints import check_fits, load_checkpoint, save_checkpoint
 from experiment.runs.history import History, write_history
 from experiment.runs.run import Run
 from experiment.train.batches import DROPOUT, Batches
+
+# Ctrl-C, the request of other programs, and, not on Windows, a terminal that is closed.
+SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 
 
 @dataclass
@@ -100,7 +103,7 @@ class Recorder:
             save_checkpoint(self.run.folder, self.history, state)
         except UserError as error:
             if not self.warned:
-                print(f"warning: {error}; training goes on", file=sys.stderr)
+                warn(f"{error}; training goes on")
             self.warned = True
 
     def fail(self, problem: str) -> None:
@@ -148,18 +151,20 @@ def epoch_line(row: dict[str, float], epochs: int) -> str:
 
 @contextlib.contextmanager
 def stop_requests(history: History) -> Iterator[None]:
-    """Note the first Ctrl-C or SIGTERM in `history.stopped`; a second one ends at once."""
+    """Note the first of `SIGNALS` in `history.stopped`; a second one ends at once."""
     if threading.current_thread() is not threading.main_thread():  # which alone handles signals
         yield
         return
 
     def note(number: int, frame: object) -> None:
         if history.stopped:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
         history.stopped = number
-        print("\nstopping as soon as everything is saved (again: at once)", file=sys.stderr)
+        say("", "stopping as soon as everything is saved (again: at once)", stderr=True)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    ignored = signal.getsignal(SIGNALS[-1]) == signal.SIG_IGN  # SIGHUP, by nohup
+    numbers = SIGNALS[: len(SIGNALS) - ignored]
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield
     finally:
@@ -173,9 +178,7 @@ def advice_on_memory(run: Run) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # TensorFlow, JAX, PyTorch and NumPy each have an error of their own, with these words.
-        words = "MemoryError|out of memory|RESOURCE_EXHAUSTED|OOM when|ResourceExhausted"
-        if not re.search(words, f"{type(error).__name__} {error}"):
+        if not out_of_memory(error):
             raise
         size = run.args.batch_size
         advice = f"try --batch-size {1000 if size == 'all' else max(size // 2, 1)}"

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.files import read_text
 from experiment.runs.folder import NETWORK, SCRIPT
 from experiment.runs.saved import SavedRun
 
@@ -40,7 +41,7 @@ def differing_layers(runs: Sequence[SavedRun], names: Sequence[str]) -> str:
 def network_of(run: SavedRun) -> list[list[str]]:
     """Layer, output, parameters and multiply-adds of each layer; empty for older runs."""
     path = run.trainings[0].folder / NETWORK
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    text = read_text(path) if path.is_file() else ""
     rows = [line.strip("|").split("|") for line in text.splitlines()[2:]]
     return [[cell.strip() for cell in row] for row in rows]
 

@@ -21,8 +21,9 @@ def read_picture(path: Path | IO[bytes]) -> np.ndarray:
     the rest is light. Raises UserError, without the path, for a file that is missing, damaged, not
     a picture, or so large that it may be meant to fill the memory.
     """
-    if isinstance(path, Path) and path.is_dir():
-        raise UserError("it is a folder: name the pictures in it")
+    if isinstance(path, Path) and path.exists() and not path.is_file():  # a pipe may never end
+        kind = "a folder: name the pictures in it" if path.is_dir() else "not a file"
+        raise UserError(f"it is {kind}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata

@@ -206,6 +206,10 @@ def conflict(args: argparse.Namespace) -> str | None:
         return "give several seeds or --repeats, not both"
     if args.distributed and len(args.combinations) * len(args.seeds) > 1:
         return "--distributed trains one network: give each option one value, and one seed"
+    if any(as_list(args.patience)) and not all(as_list(args.validation)):
+        return "--patience needs validation images, and --validation 0 leaves none"
+    if any(as_list(args.patience)) and args.distributed:
+        return "--patience does not go with --distributed: each process would decide alone"
     return None
 
 

@@ -108,6 +108,7 @@ GROUPS = {
     },
     "training": {
         "epochs": Option(None, "passes over the training images; 0: untrained", whole_number(0)),
+        "patience": Option(None, "stop N epochs after the best one, and keep it", whole_number(1)),
         "batch_size": Option(128, "images per training step, or all of them", count_or_all),
         "optimizer": _named("adam", ", ".join(LEARNING_RATES), LEARNING_RATES),
         "learning_rate": Option(None, "peak; default: the recipe's, optimizer's", positive, "RATE"),

@@ -45,7 +45,7 @@ def report(model, data: Dataset, run: Run) -> None:
         arrays = {"logits": logits.astype(np.float32), "labels": data.test_labels}
         write_arrays(run.folder / "test_predictions.npz", **arrays)
         save_model(run, model)
-        remove_checkpoints(run.folder, kept=1)
+        remove_checkpoints(run.folder, kept=1, best=run.history.kept)
         if run.augmentation:
             images, labels = data.train_images, data.train_labels
             examples = augmentation_examples(images, labels, run.augmentation, run.args.seed)
@@ -69,6 +69,8 @@ def measure(model, data: Dataset, run: Run, logits: np.ndarray, seconds: float) 
         "parameters": model.count_params(),
         **final_measurements(history),
         "epochs": len(history.rows),
+        "kept_epoch": history.kept,
+        "out_of_patience": history.out_of_patience,
         "stopped_early": history.stopped is not None and len(history.rows) < run.args.epochs,
         "seconds": {
             "data": round(data.seconds, 3),
@@ -111,8 +113,8 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def final_measurements(history: History) -> dict[str, float | None]:
-    """The last epoch's loss and accuracy on training and validation images, None without them."""
-    last = history.rows[-1] if history.rows else {}
+    """The kept epoch's loss and accuracy on training and validation images, None without them."""
+    last = history.rows[(history.kept or 0) - 1] if history.rows else {}
     known = {name: value for name, value in last.items() if math.isfinite(value)}
     return {
         f"{part}_{quantity}": known.get(f"{prefix}{quantity}")

@@ -101,6 +101,7 @@ def fit(model: keras.Model, batches: Batches, validation: tuple | None, run: Run
             verbose=int(recorder.progress_bar),
             callbacks=[callback, ProgressBar()],
         )
+    recorder.restore_best()
     if several:
         model.set_weights(trained.get_weights())
     return recorder

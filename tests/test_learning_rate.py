@@ -71,6 +71,7 @@ def test_rates(tmp_path, monkeypatch, capsys):
 
     def test_rates(*argv):
         tiny = dataset(500, 10)
+        monkeypatch.setattr(learning_rate, "STEPS", 70)
         monkeypatch.setattr(learning_rate, "load", lambda *arguments: tiny)
         learning_rate.main([*argv, "--results-dir", str(tmp_path)])
         marks, path = capsys.readouterr().out.splitlines()[-2:]

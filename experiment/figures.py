@@ -39,8 +39,8 @@ def draw_run(run: SavedRun, which: str = "all", model=None, dataset: Dataset | N
         draw(folder, "augmentation", lambda: network.augmentation(read_arrays(file), names, title))
     if model is None or dataset is None:
         return
-    images = dataset.test_images
-    draw(folder, "mistakes", lambda: predictions.mistakes(images, *predicted(run), names, title))
+    images, shown = dataset.test_images, (names, title, dataset.unconfirmed)
+    draw(folder, "mistakes", lambda: predictions.mistakes(images, *predicted(run), *shown))
     if run.custom_engine:
         first, layers = ("weights_1", np.asarray(model.parameters[0]).T.reshape(-1, 28, 28)), ()
     else:

@@ -59,6 +59,7 @@ def measure(model, data: Dataset, run: Run, logits: np.ndarray, seconds: float) 
     history, labels = run.history, data.test_labels
     confusions = np.zeros((10, 10), int)  # true classes in rows, predicted ones in columns
     np.add.at(confusions, (labels, logits.argmax(axis=1)), 1)
+    wrong = {*np.flatnonzero(logits.argmax(axis=1) != labels).tolist()}
     training_seconds = sum(history.column("seconds"))
     trained = len(history.rows) * len(data.train_images)
     return {
@@ -80,6 +81,7 @@ def measure(model, data: Dataset, run: Run, logits: np.ndarray, seconds: float) 
         },
         "images_per_second": round(trained / training_seconds, 1) if history.rows else None,
         "peak_memory_bytes": peak_memory(),
+        "unconfirmed_mistakes": [index for index in data.unconfirmed if index in wrong],
         "per_class": per_class_metrics(confusions, data.class_names),
         "confusion_matrix": confusions.tolist(),
     }

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 from common.errors import leave, suggestion
@@ -200,6 +201,8 @@ def choose_learning_rates(args: argparse.Namespace, settings: dict, chosen: dict
 
 def conflict(args: argparse.Namespace) -> str | None:
     """Why some options do not go together."""
+    if args.tensorboard and not (find_spec("tensorboard") and find_spec("tensorflow")):
+        return "--tensorboard needs TensorBoard beside TensorFlow: pip install tensorboard"
     if args.show and args.figures == "none":
         return "--figures none leaves nothing to --show"
     if isinstance(args.seed, list) and args.repeats > 1:

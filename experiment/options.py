@@ -141,6 +141,7 @@ GROUPS = {
         "results_dir": Option(RESULTS, "where run folders go", absolute_path, "FOLDER"),
         "figures": _named("all", "all, curves or none; tools.report draws later", FIGURES),
         "show": Option(False, "open the curves at the end"),
+        "tensorboard": Option(False, "also write logs for TensorBoard, where it is installed"),
         "quiet": Option(False, "print only warnings and the result"),
         "debug": Option(False, "show the traceback of an error"),
     },
@@ -148,6 +149,7 @@ GROUPS = {
 OPTIONS = {name: option for group in GROUPS.values() for name, option in group.items()}
 SYNONYMS = {"lr": "learning_rate", "batch": "batch_size", "gpus": "devices", "augment": "shift"}
 SYNONYMS |= {"lr_schedule": "schedule", "val_split": "validation", "validation_split": "validation"}
+SYNONYMS["early_stopping"] = "patience"
 SETTINGS = [*GROUPS["network"], *GROUPS["augmentation"], *GROUPS["training"]]
 FREE_ON_RESUME = [*GROUPS["devices"], *GROUPS["data"], *GROUPS["results"]]
 COMMON = [name for name in OPTIONS if name not in (*GROUPS["network"], *GROUPS["augmentation"])]

@@ -44,7 +44,7 @@ FROM_SCRATCH = (
 )
 OPTIONS = {
     "engine": {  # --engine takes these; each with the options it uses, and their values
-        "keras": f"{LAYERS} optimizer label_smoothing precision devices distributed",
+        "keras": f"{LAYERS} optimizer label_smoothing precision devices distributed tensorboard",
         "tensorflow": FROM_SCRATCH,
         "numpy": FROM_SCRATCH,
     },

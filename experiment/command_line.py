@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 from common.errors import leave, suggestion
@@ -200,12 +201,18 @@ def choose_learning_rates(args: argparse.Namespace, settings: dict, chosen: dict
 
 def conflict(args: argparse.Namespace) -> str | None:
     """Why some options do not go together."""
+    if args.tensorboard and not (find_spec("tensorboard") and find_spec("tensorflow")):
+        return "--tensorboard needs TensorBoard beside TensorFlow: pip install tensorboard"
     if args.show and args.figures == "none":
         return "--figures none leaves nothing to --show"
     if isinstance(args.seed, list) and args.repeats > 1:
         return "give several seeds or --repeats, not both"
     if args.distributed and len(args.combinations) * len(args.seeds) > 1:
         return "--distributed trains one network: give each option one value, and one seed"
+    if any(as_list(args.patience)) and not all(as_list(args.validation)):
+        return "--patience needs validation images, and --validation 0 leaves none"
+    if any(as_list(args.patience)) and args.distributed:
+        return "--patience does not go with --distributed: each process would decide alone"
     return None
 
 

@@ -39,8 +39,8 @@ def draw_run(run: SavedRun, which: str = "all", model=None, dataset: Dataset | N
         draw(folder, "augmentation", lambda: network.augmentation(read_arrays(file), names, title))
     if model is None or dataset is None:
         return
-    images = dataset.test_images
-    draw(folder, "mistakes", lambda: predictions.mistakes(images, *predicted(run), names, title))
+    images, shown = dataset.test_images, (names, title, dataset.unconfirmed)
+    draw(folder, "mistakes", lambda: predictions.mistakes(images, *predicted(run), *shown))
     if run.custom_engine:
         first, layers = ("weights_1", np.asarray(model.parameters[0]).T.reshape(-1, 28, 28)), ()
     else:
@@ -103,7 +103,9 @@ def training_curves(run: SavedRun, title: str) -> Figure:
     schedule = Schedule(config["schedule"], config["learning_rate"], 1000 * config["epochs"])
     steps = np.linspace(0, 1000 * end, 1000, dtype=int)
     line = steps / 1000, np.array([schedule(step) for step in steps.tolist()])
-    return curves.curves(columns, config["dataset"], title, regularizers, line)
+    kept = [training.metrics.get("kept_epoch") for training in run.trainings]
+    kept = [epoch for epoch in kept if epoch]
+    return curves.curves(columns, config["dataset"], title, regularizers, line, kept)
 
 
 def sweep(config: dict, runs: Sequence[SavedRun]) -> Figure:

@@ -109,6 +109,7 @@ GROUPS = {
     },
     "training": {
         "epochs": Option(None, "passes over the training images; 0: untrained", whole_number(0)),
+        "patience": Option(None, "stop N epochs after the best one, and keep it", whole_number(1)),
         "batch_size": Option(128, "images per training step, or all of them", count_or_all),
         "optimizer": _named("adam", ", ".join(LEARNING_RATES), LEARNING_RATES),
         "learning_rate": Option(None, "peak; default: the recipe's, optimizer's", positive, "RATE"),
@@ -141,6 +142,7 @@ GROUPS = {
         "results_dir": Option(RESULTS, "where run folders go", absolute_path, "FOLDER"),
         "figures": _named("all", "all, curves or none; tools.report draws later", FIGURES),
         "show": Option(False, "open the curves at the end"),
+        "tensorboard": Option(False, "also write logs for TensorBoard, where it is installed"),
         "quiet": Option(False, "print only warnings and the result"),
         "debug": Option(False, "show the traceback of an error"),
     },
@@ -148,6 +150,7 @@ GROUPS = {
 OPTIONS = {name: option for group in GROUPS.values() for name, option in group.items()}
 SYNONYMS = {"lr": "learning_rate", "batch": "batch_size", "gpus": "devices", "augment": "shift"}
 SYNONYMS |= {"lr_schedule": "schedule", "val_split": "validation", "validation_split": "validation"}
+SYNONYMS["early_stopping"] = "patience"
 SETTINGS = [*GROUPS["network"], *GROUPS["augmentation"], *GROUPS["training"]]
 FREE_ON_RESUME = [*GROUPS["devices"], *GROUPS["data"], *GROUPS["results"]]
 COMMON = [name for name in OPTIONS if name not in (*GROUPS["network"], *GROUPS["augmentation"])]

@@ -46,7 +46,7 @@ def report(model, data: Dataset, run: Run) -> None:
         arrays = {"logits": logits.astype(np.float32), "labels": data.test_labels}
         write_arrays(run.folder / "test_predictions.npz", **arrays)
         save_model(run, model)
-        remove_checkpoints(run.folder, kept=1)
+        remove_checkpoints(run.folder, kept=1, best=run.history.kept)
         if run.augmentation:
             images, labels = data.train_images, data.train_labels
             examples = augmentation_examples(images, labels, run.augmentation, run.args.seed)
@@ -60,6 +60,7 @@ def measure(model, data: Dataset, run: Run, logits: np.ndarray, seconds: float) 
     history, labels = run.history, data.test_labels
     confusions = np.zeros((10, 10), int)  # true classes in rows, predicted ones in columns
     np.add.at(confusions, (labels, logits.argmax(axis=1)), 1)
+    wrong = {*np.flatnonzero(logits.argmax(axis=1) != labels).tolist()}
     training_seconds = sum(history.column("seconds"))
     trained = len(history.rows) * len(data.train_images)
     return {
@@ -70,6 +71,8 @@ def measure(model, data: Dataset, run: Run, logits: np.ndarray, seconds: float) 
         "parameters": model.count_params(),
         **final_measurements(history),
         "epochs": len(history.rows),
+        "kept_epoch": history.kept,
+        "out_of_patience": history.out_of_patience,
         "stopped_early": history.stopped is not None and len(history.rows) < run.args.epochs,
         "seconds": {
             "data": round(data.seconds, 3),
@@ -79,6 +82,7 @@ def measure(model, data: Dataset, run: Run, logits: np.ndarray, seconds: float) 
         },
         "images_per_second": round(trained / training_seconds, 1) if history.rows else None,
         "peak_memory_bytes": peak_memory(),
+        "unconfirmed_mistakes": [index for index in data.unconfirmed if index in wrong],
         "per_class": per_class_metrics(confusions, data.class_names),
         "confusion_matrix": confusions.tolist(),
     }
@@ -112,8 +116,8 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def final_measurements(history: History) -> dict[str, float | None]:
-    """The last epoch's loss and accuracy on training and validation images, None without them."""
-    last = history.rows[-1] if history.rows else {}
+    """The kept epoch's loss and accuracy on training and validation images, None without them."""
+    last = history.rows[(history.kept or 0) - 1] if history.rows else {}
     known = {name: value for name, value in last.items() if math.isfinite(value)}
     return {
         f"{part}_{quantity}": known.get(f"{prefix}{quantity}")

@@ -103,7 +103,9 @@ class Runs:
         remove_partial_files(folder)
         self.overview = self._begin(folder, args)
         if self.overview.metrics:
-            raise UserError(f"{folder} is finished: train it further with more --epochs")
+            ended = self.overview.metrics.get("out_of_patience")
+            advice = "its patience has run out" if ended else "train it further with more --epochs"
+            raise UserError(f"{folder} is finished: {advice}")
         settings = {name: vars(args)[name] for name in SETTINGS if name in args}
         notable = {name: v for name, v in settings.items() if v != OPTIONS[name].default}
         self.overview.say(f"data: {dataset.title} from {dataset.source}")

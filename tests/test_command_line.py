@@ -177,6 +177,7 @@ def test_the_old_spelling_of_synthetic_is_accepted_and_not_told(capsys):
         ("--lr_schedule cosine", "did you mean --schedule?"),
         ("--val-split 0.1", "did you mean --validation?"),
         ("--augment", "did you mean --shift?"),
+        ("--early-stopping", "did you mean --patience?"),
         ("epochs 3", "no option epochs; did you mean --epochs?"),
         ("--figures none --show", "nothing to --show"),
         ("--distributed --seed 1 2", "--distributed trains one network"),
@@ -239,6 +240,18 @@ def test_the_old_switch_against_augmentation_is_the_augmenter_none():
 
 
 # ---- What is listed here because asking Keras takes seconds ----------------------------------
+
+
+def test_tensorboard_is_refused_where_it_is_not_installed(monkeypatch, capsys):
+    for missing in ("tensorboard", "tensorflow"):
+        monkeypatch.setattr(command_line, "find_spec", lambda name, gone=missing: name != gone)
+        line = refusal(capsys, "mnist_cnn", "--tensorboard")
+        assert "--tensorboard needs TensorBoard beside TensorFlow: pip install tensorboard" in line
+        assert not parse("mnist_cnn").tensorboard
+    monkeypatch.setattr(command_line, "find_spec", lambda name: True)
+    assert parse("mnist_cnn", "--tensorboard").tensorboard
+    line = refusal(capsys, "mnist_dense", "--tensorboard", "--engine", "numpy")
+    assert "--tensorboard has no effect with --engine numpy" in line
 
 
 def test_the_activations_are_those_of_keras():

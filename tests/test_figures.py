@@ -83,7 +83,10 @@ class Run(SimpleNamespace):
         varied = np.stack([images[:10]] * 7, axis=1)
         np.savez(folder / "augmentation.npz", varied=varied, **examples)
         vars(self).update(changes)
-        self.inputs = {"model": network, "dataset": SimpleNamespace(test_images=images)}
+        self.inputs = {
+            "model": network,
+            "dataset": SimpleNamespace(test_images=images, unconfirmed=(1,)),
+        }
 
 
 @pytest.fixture

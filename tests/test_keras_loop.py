@@ -174,3 +174,40 @@ def test_momentum_and_every_activation_of_the_options_are_keras_s():
     logits = keras.ops.convert_to_tensor(np.linspace(-2, 2, 5, dtype=np.float32)[None])
     for name in ACTIVATIONS:
         assert keras.activations.get(name)(logits).shape == (1, 5)
+
+
+class Logs(keras.callbacks.Callback):
+    """Stands in for Keras's TensorBoard, which writes nothing where TensorBoard is missing."""
+
+    seen = ()
+
+    def __init__(self, folder, **options):
+        super().__init__()
+        Logs.seen = [folder]
+
+    def on_epoch_end(self, epoch, logs=None):
+        Logs.seen.append((epoch, *sorted(logs)))
+
+
+def test_with_tensorboard_each_epoch_is_logged_into_the_run_s_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.callbacks, "TensorBoard", Logs)
+    monkeypatch.setattr(Logs, "seen", [])
+    run = make_run(tmp_path, epochs=2, tensorboard=True)
+    train(make_network("keras"), split_dataset(), run)
+    measured = ("accuracy", "loss", "val_accuracy", "val_loss")
+    assert Logs.seen == [run.folder / "tensorboard", (0, *measured), (1, *measured)]
+
+
+@pytest.mark.slow
+def test_tensorboard_reads_what_is_written(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+    from tensorboard.util.tensor_util import make_ndarray
+
+    run = make_run(tmp_path, epochs=2, tensorboard=True)
+    history = train(make_network("keras"), split_dataset(), run)
+    logs = EventMultiplexer().AddRunsFromDirectory(str(run.folder / "tensorboard")).Reload()
+    for part, name in (("train", "accuracy"), ("validation", "validation_accuracy")):
+        events = logs.Tensors(part, "epoch_accuracy")
+        values = [float(make_ndarray(event.tensor_proto)) for event in events]
+        assert values == pytest.approx(history.column(name))

@@ -155,3 +155,23 @@ def test_a_network_without_mistakes_has_a_figure_that_says_so(tmp_path):
     figure = mistakes(np.zeros((2, 28, 28)), np.eye(10)[labels], labels, NAMES, "title")
     assert figure.get_supxlabel() == "No mistake in 2 test images."
     figure.savefig(tmp_path / "none.png")
+
+
+def test_mistakes_whose_label_people_did_not_confirm_are_framed():
+    probabilities = np.eye(10)[np.zeros(40, int)]  # all are taken for a 0
+    labels = np.full(40, 1)
+    labels[[3, 8]] = 0  # these are right
+    images = np.zeros((40, 28, 28), np.uint8)
+    figure = mistakes(images, probabilities, labels, NAMES, "title", (3, 5, 11, 39))
+    assert "Framed: 3 of all 38, whose label" in figure.get_supxlabel().replace("\n", " ")
+    framed = {
+        text.get_text().split()[1]
+        for axes in figure.axes
+        for frame in axes.patches
+        for text in axes.texts
+        if "no." in text.get_text() and text.xy[0] == pytest.approx(frame.get_x() + 0.47)
+    }
+    assert framed == {"5", "11"}  # the last one is not among the first twenty
+    plain = mistakes(images, probabilities, labels, NAMES, "title")
+    assert "Framed" not in plain.get_supxlabel()
+    assert not any(axes.patches for axes in plain.axes)

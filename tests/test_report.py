@@ -112,9 +112,12 @@ def test_a_deviation_needs_two_values():
 # ---- One run --------------------------------------------------------------------------------
 
 
-def test_a_tested_run_leaves_its_numbers_predictions_and_model(experiment, tiny_data, tmp_path):
+def test_a_tested_run_leaves_its_numbers_predictions_and_model(
+    experiment, tiny_data, tmp_path, monkeypatch
+):
     labels = tiny_data.test_labels
     model = Guesser(labels, skill=0.9)
+    monkeypatch.setattr("common.data.dataset.UNCONFIRMED", (4, 95))
     with experiment(tmp_path, "--shift", 1) as runs:
         for run in runs:
             run.history.rows, run.history.seconds = [row(1), row(2)], 7.0
@@ -129,6 +132,10 @@ def test_a_tested_run_leaves_its_numbers_predictions_and_model(experiment, tiny_
     assert metrics["seconds"]["training"] == 7 and metrics["seconds"]["per_epoch"] == 1.5
     assert metrics["images_per_second"] == 2 * 270 / 3 and metrics["parameters"] == 1234
     assert (metrics["epochs"], metrics["stopped_early"]) == (2, False)
+    wrong = np.flatnonzero(
+        np.load(run.folder / "test_predictions.npz")["logits"].argmax(1) != labels
+    )
+    assert metrics["unconfirmed_mistakes"] == [95] and 95 in wrong and 4 not in wrong
     arrays = np.load(run.folder / "test_predictions.npz")
     wanted = reference_confusion_matrix(labels, arrays["logits"].argmax(axis=1))
     assert (metrics["confusion_matrix"] == wanted).all() and np.trace(wanted) == 90

@@ -91,13 +91,13 @@ def test_what_has_changed_is_told(results, in_process, capfd):
 def test_the_data_folder_is_the_one_that_was_used(tmp_path, started):
     """A relative path on the command line means another folder when started elsewhere."""
     place = str(tmp_path / "digits")
-    typed = ["mnist_cnn.py", "--data-dir", "digits", "--show", "--distributed"]
+    typed = ["mnist_cnn.py", "--data-dir", "digits", "--show", "--distributed", "--tensorboard"]
     save_run(tmp_path / "mnist_cnn" / "a", command_line=typed, data_dir=place, backend="jax")
     assert status_of_rerun(tmp_path) == 3
     ((command, environment),) = started
     assert command[1] == str(REPOSITORY / "mnist_cnn.py")
     assert command[max(i for i, word in enumerate(command) if word == "--data-dir") + 1] == place
-    assert not {"--show", "--distributed"} & set(command)
+    assert not {"--show", "--distributed", "--tensorboard"} & set(command)
     assert environment["KERAS_BACKEND"] == "jax"
 
 

@@ -30,6 +30,8 @@ from tools.command_line import RUN_HELP, ToolParser
 from tools.comparison.versions import changed_lines
 from tools.saved import find_run, read_runs
 
+LEFT_OUT = "--show", "--distributed", "--tensorboard"  # which change no result
+
 
 def main(argv: Sequence[str] = ()) -> None:
     """Run again and compare, as the options in `argv` say."""
@@ -58,7 +60,7 @@ def options_again(folder: Path, config: dict) -> list[str]:
     if (folder.parent / "config.json").exists():
         raise UserError(f"{folder.name} is one of several runs: name all of them, {folder.parent}")
     data = "synthetic" if config["synthetic"] else "real"
-    options = [word for word in typed[1:] if word not in ("--show", "--distributed")]
+    options = [word for word in typed[1:] if word not in LEFT_OUT]
     options += ["--figures", "none", "--quiet", "--data", data]  # the last one of each counts
     if config.get("data_dir") is not None:  # what was typed may be relative to another folder
         options += ["--data-dir", str(config["data_dir"])]

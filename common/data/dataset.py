@@ -6,6 +6,11 @@ import numpy as np
 
 from common.errors import UserError
 
+# Of the 10,000 test images of MNIST, those whose label a majority of five people did not confirm
+# (Northcutt, Athalye and Mueller, 2021, arXiv:2103.14749; data: github.com/cleanlab/label-errors).
+UNCONFIRMED = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937)
+UNCONFIRMED += (6651, 6783, 8527, 9679, 9729)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
@@ -24,6 +29,11 @@ class Dataset:
     fingerprint: str  # SHA-256 of the four IDX files' SHA-256: the same whatever the container
     synthetic: bool
     seconds: float = 0  # that loading took
+
+    @property
+    def unconfirmed(self) -> tuple[int, ...]:
+        """The numbers, from 0, of the test images whose label people did not confirm."""
+        return UNCONFIRMED if self.name == "mnist" and not self.synthetic else ()
 
     def split(self, validation: float, seed: int, images: int | str = "all") -> "Dataset":
         """This dataset with the fraction `validation` of its training images held out.

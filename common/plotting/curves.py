@@ -1,5 +1,6 @@
 """Training curves of one run, and of the values of an option side by side."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -27,11 +28,13 @@ def curves(
     title: str,
     regularizers: Sequence[str] = (),
     schedule: tuple[np.ndarray, np.ndarray] | None = None,
+    kept: Sequence[int] = (),
 ) -> Figure:
     """Accuracy, loss and learning rate by epoch; of several seeds the mean and the range.
 
     `regularizers`: what is on in training and off in validation, such as dropout. `schedule`:
-    epochs and the learning rate at each. Raises ValueError when no epoch was finished.
+    epochs and the learning rate at each. `kept`: the epoch of each seed whose weights are kept, if
+    that is not the last. Raises ValueError when no epoch was finished.
     """
     epochs = max(len(history["epoch"]) for history in histories)
     if not epochs:
@@ -39,7 +42,9 @@ def curves(
     note = "Training is measured during the epoch, validation after it"
     if regularizers:
         note += f" and without {' and '.join(regularizers)}: training looks worse than it is"
-    note += ".\nThe test uses the weights of the last epoch, not of the best one."
+    used = f"epoch {', '.join(map(str, kept))}, the best by validation loss (dotted)"
+    used = used if kept else "the last epoch, not of the best one"
+    note += f".\nThe test uses the weights of {used}."
     if epochs == 1:
         note += " A curve has a point for each epoch: here only one."
     figure = style.titled(title, note, 6.4)
@@ -48,6 +53,8 @@ def curves(
     for quantity, limits in RANGES[dataset_name].items():
         _draw_quantity(panels[quantity], histories, quantity, limits)
     _draw_rates(panels["rate"], histories[0], schedule)
+    for axes, epoch in itertools.product(panels.values(), kept):
+        axes.axvline(epoch, color="0.3", lw=1, ls=":", zorder=0)
     panels["accuracy"].tick_params(labelbottom=False)
     panels["accuracy"].set(ylabel="accuracy", xlim=(0, epochs + 0.5))
     panels["loss"].set(ylabel="loss (cross-entropy)", xlabel="epoch")

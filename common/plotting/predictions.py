@@ -1,12 +1,13 @@
 """What a network predicts: the confusion matrix, its calibration, its mistakes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from scipy import special
 
 from common.plotting import style
@@ -133,9 +134,17 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str)
 
 
 def mistakes(
-    images: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, names: list[str], title: str
+    images: np.ndarray,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    names: list[str],
+    title: str,
+    unconfirmed: Collection[int] = (),
 ) -> Figure:
-    """The most confident mistakes. `images`: uint8 (n, 28, 28); `probabilities`: (n, classes)."""
+    """The most confident mistakes. `images`: uint8 (n, 28, 28); `probabilities`: (n, classes).
+
+    Framed are those that are `unconfirmed`: people did not confirm their labels.
+    """
     wrong = confident_mistakes(probabilities, labels)
     if not len(wrong):
         return style.titled(title, f"No mistake in {len(labels):,} test images.", 1.2)
@@ -145,11 +154,18 @@ def mistakes(
         "the most confident first. Orange: the predicted class and its probability. Blue: the "
         "image's number in the test set (from 0), its true class and that class's probability."
     )
+    if unconfirmed:
+        doubtful = len({*wrong.tolist()} & {*unconfirmed})
+        caption += f"\nFramed: {doubtful} of all {len(wrong):,}, whose label a majority of five "
+        caption += "people did not confirm (arXiv:2103.14749). There, the network may be right."
     rows = np.split(shown, range(MISTAKE_COLUMNS, len(shown), MISTAKE_COLUMNS))
     figure = style.titled(title, caption, 1 + 2.15 * len(rows))
     for axes, row in zip(figure.subplots(len(rows), squeeze=False)[:, 0], rows, strict=True):
         style.show_grid(axes, [images[row]], MISTAKE_COLUMNS, vmin=0, vmax=255)
-        for column, index in enumerate(row):
+        for column, index in enumerate(row.tolist()):
+            if index in unconfirmed:
+                corner, look = (column - 0.47, -0.47), {"fill": False, "lw": 4, "zorder": 3}
+                axes.add_patch(Rectangle(corner, 0.94, 0.94, ec=style.COLOURS[2], **look))
             predicted, true = probabilities[index].argmax(), labels[index]
             text = f"predicted {names[predicted]}: {probabilities[index, predicted]:.1%}"
             style.write_above(axes, column, text, 15, color=style.WRONG_COLOUR)

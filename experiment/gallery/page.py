@@ -162,6 +162,9 @@ def measurements(run: SavedRun) -> dict:
         notes.append(f"stopped early, after {first['epochs']} epochs")
     elif seeds < len(run.config["seeds"]):
         notes.append(f"only {seeds} of {len(run.config['seeds'])} seeds ended well")
+    if kept := first.get("kept_epoch"):
+        one = f", epoch {kept} of {first['epochs']}" if seeds == 1 else ""
+        notes.append(f"the weights of the lowest validation loss{one}")
     for resumed in run.config.get("resumed", []):
         if epoch := resumed.get("schedule_changed_at"):
             notes.append(f"the schedule changed after epoch {epoch}")

@@ -1,8 +1,8 @@
 """Checkpoints: all that training changes, saved after each completed epoch, to resume from.
 
-A run's folder holds `checkpoint-<epochs>.npz` of the last two epochs, and at its end of the last:
-arrays `state_0`, `state_1` ... (weights, and the state of optimizer and dropout), and `history`,
-JSON in UTF-8.
+A run's folder holds `checkpoint-<epochs>.npz` of the last two epochs, and at its end of the last;
+with --patience also of the best. Arrays `state_0`, `state_1` ... (weights, and the state of
+optimizer and dropout), and `history`, JSON in UTF-8.
 """
 
 import contextlib
@@ -41,14 +41,15 @@ def save_checkpoint(folder: Path, history: History, state: Sequence[np.ndarray])
     arrays = {f"state_{number}": values for number, values in enumerate(state)}
     arrays["history"] = np.frombuffer(json.dumps(said).encode(), np.uint8)
     write_arrays(folder / f"checkpoint-{len(history.rows)}.npz", **arrays)
-    remove_checkpoints(folder, kept=2)
+    remove_checkpoints(folder, kept=2, best=history.kept)
 
 
-def remove_checkpoints(folder: Path, kept: int) -> None:
-    """Remove all but the last checkpoints; what cannot be removed stays."""
+def remove_checkpoints(folder: Path, kept: int, best: int | None = None) -> None:
+    """Remove all but the last checkpoints and that of the epoch `best`; some may stay."""
     for path in checkpoint_paths(folder)[kept:]:
-        with contextlib.suppress(OSError):
-            path.unlink()
+        if path.stem != f"checkpoint-{best}":
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
@@ -113,6 +114,14 @@ def check_run(checkpoint: Checkpoint, path: Path) -> None:
     if other or path.stem != f"checkpoint-{done}":
         words = ", ".join(sorted(other)) or "epochs"
         raise UserError(f"{path} is of another run, with other {words}: take it away")
+
+
+def read_best(folder: Path, epoch: int) -> list[np.ndarray]:
+    """The state after the best epoch, for a run with --patience. Raises UserError if it is lost."""
+    try:
+        return read_checkpoint(folder / f"checkpoint-{epoch}.npz").state
+    except UserError as error:
+        raise UserError(f"{error}; it held the best weights, so start a new run") from error
 
 
 def share_checkpoint(folder: Path, process: int) -> None:

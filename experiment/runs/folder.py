@@ -78,7 +78,8 @@ def metrics_of_finished(folder: Path, epochs: int) -> dict | None:
     if (folder / MARKER).exists() or not (folder / "metrics.json").exists():
         return None
     metrics = read_metrics(folder)
-    whole = not metrics["stopped_early"] and metrics.get("epochs", 0) >= epochs
+    ended = metrics.get("out_of_patience") or metrics.get("epochs", 0) >= epochs
+    whole = ended and not metrics["stopped_early"]
     return metrics if whole else None
 
 

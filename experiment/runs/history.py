@@ -26,6 +26,8 @@ class History:
     seconds: float = 0  # of all training, with validation and the set-up of the network
     stopped: int | None = None  # the number of the signal that ended training
     failure: str | None = None  # why training could not continue, in one line
+    kept: int | None = None  # with --patience, the epoch whose weights are kept
+    out_of_patience: bool = False  # training ended because that epoch was long ago
 
     def column(self, name: str) -> list[float]:
         """One measurement over the epochs."""

@@ -75,6 +75,8 @@ def fit(model, data: Dataset, run: Run) -> None:
         from experiment.train.keras_loop import fit as fit_any
     images, labels = data.validation_images, data.validation_labels
     validation = (images, labels) if len(labels) else None
+    if run.args.patience and not validation:
+        raise UserError("--patience needs validation images: raise --validation", status=2)
     # Of several processes none can end its training alone: Ctrl-C ends them at once.
     alone = run.device.processes == 1
     with stop_requests(run.history) if alone else nullcontext(), advice_on_memory(run):
@@ -96,4 +98,5 @@ def fit_from_scratch(network, batches: Batches, validation: tuple | None, run: R
     recorder = Recorder(run, network, batches, network.state, network.restore, learning_rate)
     initial_epoch = recorder.restore_checkpoint()
     network.fit(batches, run.args.epochs, initial_epoch, validation, recorder)
+    recorder.restore_best()
     return recorder

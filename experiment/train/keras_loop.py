@@ -106,6 +106,9 @@ def fit(model: keras.Model, batches: Batches, validation: tuple | None, run: Run
     recorder.progress_bar = sys.stdout.isatty() and not run.args.quiet
     calls = ("on_epoch_begin", "on_train_batch_end", "on_test_begin", "on_epoch_end")
     callback = keras.callbacks.LambdaCallback(**{name: getattr(recorder, name) for name in calls})
+    logs = []
+    if run.args.tensorboard:
+        logs = [keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False)]
     if several and validation:
         recorder.evaluate = partial(evaluate_on_one, model, trained, validation)
     plain = not (several or trained.run_eagerly or trained.jit_compile)
@@ -122,9 +125,10 @@ def fit(model: keras.Model, batches: Batches, validation: tuple | None, run: Run
             validation_data=None if several else validation,
             validation_batch_size=1000,
             verbose=int(recorder.progress_bar),
-            callbacks=[callback, ProgressBar()],
+            callbacks=[callback, ProgressBar(), *logs],
         )
     trained.train_function = None  # whoever calls `fit` next has other batches
+    recorder.restore_best()
     if several:
         model.set_weights(trained.get_weights())
     return recorder

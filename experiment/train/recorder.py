@@ -13,7 +13,7 @@ import numpy as np
 
 from common.console import say, warn
 from common.errors import UserError, out_of_memory
-from experiment.runs.checkpoints import check_fits, load_checkpoint, save_checkpoint
+from experiment.runs.checkpoints import check_fits, load_checkpoint, read_best, save_checkpoint
 from experiment.runs.history import History, write_history
 from experiment.runs.run import Run
 from experiment.train.batches import DROPOUT, Batches
@@ -38,6 +38,7 @@ class Recorder:
     def __post_init__(self) -> None:
         """Start the clock."""
         self.history, self.warned, self.began = self.run.history, False, time.perf_counter()
+        self.best = None  # with --patience, the state after the best epoch
 
     def restore_checkpoint(self) -> int:
         """Resume from the checkpoint in the run's folder: the number of epochs that are done."""
@@ -47,8 +48,9 @@ class Recorder:
             self.history.rows = checkpoint.history.rows
             self.began -= checkpoint.history.seconds
             self.run.say(f"resuming after epoch {len(self.history.rows)}")
+            self.note_best(checkpoint.state)
         write_history(self.run.folder, self.history)
-        return len(self.history.rows)
+        return self.run.args.epochs if self.history.out_of_patience else len(self.history.rows)
 
     @property
     def seconds(self) -> float:
@@ -58,7 +60,7 @@ class Recorder:
     @property
     def should_stop(self) -> bool:
         """Whether training is to end now."""
-        return bool(self.history.stopped or self.history.failure)
+        return bool(self.history.stopped or self.history.failure or self.history.out_of_patience)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Shuffle and start the clock."""
@@ -91,10 +93,40 @@ class Recorder:
             row = row_of(epoch, seconds, self.learning_rate(), logs)
             self.history.rows.append(row)
             self.history.seconds = self.seconds
-            self.save(state)
+            self.save(state)  # which keeps the best checkpoint of the epochs before this one
+            self.note_best(state)
             if not self.progress_bar:
                 self.run.say(epoch_line(row, self.run.args.epochs))
         self.model.stop_training = self.should_stop
+
+    def note_best(self, state: list[np.ndarray]) -> None:
+        """With --patience, note which epoch was the best, and keep its state.
+
+        All follows from the rows of history, so that a resumed run stops where it would have.
+        """
+        if patience := self.run.args.patience:
+            losses = self.history.column("validation_loss")
+            self.history.kept = best = losses.index(min(losses)) + 1
+            self.history.out_of_patience = len(losses) - best >= patience
+            if best == len(losses):
+                self.best = state
+            elif self.best is None:  # the run was resumed
+                self.best = read_best(self.run.folder, best)
+
+    def restore_best(self) -> None:
+        """With --patience, put back the best epoch's weights at the end, and say so."""
+        args, kept = self.run.args, self.history.kept
+        if self.best is None or self.history.failure:
+            return
+        self.write(self.best)
+        self.run.say(
+            f"trained {len(self.history.rows)} of {args.epochs} epochs, and kept the weights of "
+            f"epoch {kept}, with the lowest validation loss"
+        )
+        if args.schedule == "cosine" and kept < args.epochs:
+            rate = self.history.rows[kept - 1]["learning_rate"]
+            advice = "fewer --epochs or --schedule constant may be better"
+            self.run.say(f"note: the learning rate was not yet annealed, {rate:.2g}: {advice}")
 
     def save(self, state: list[np.ndarray]) -> None:
         """Write history and checkpoint, or warn: they are written again later."""

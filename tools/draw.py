@@ -28,11 +28,8 @@ from common.networks.dense_numpy import DenseNetwork
 from experiment.options import ACTIVATIONS
 from experiment.runs.saved import SavedRun
 from tools.command_line import RUN_HELP, ToolParser
-from tools.export import in_float32
 from tools.saved import find_network, load_dataset, load_model
 
-PAGE = "draw.html"
-PLACE_OF_RUN = "@RUN@"
 MISTAKES = 20  # test images shown beside a right one of each class
 # How far float16 may move a probability, measured on so many test images: half of the 0.001 that a
 # page may differ from Keras, because other images may move farther.
@@ -43,16 +40,15 @@ NOTHING = "Activation Flatten Reshape Dropout SpatialDropout2D GaussianDropout G
 NOTHING += "RandomFlip RandomRotation RandomTranslation RandomZoom RandomContrast RandomErasing"
 # The values of options with which the page computes.
 ONLY = {"dilation_rate": [(1, 1)], "groups": [1], "data_format": ["channels_last"]}
-ONLY |= {"axis": [-1, (-1,)], "invert": [False], "activation": ["linear", *ACTIVATIONS]}
+ONLY |= {"axis": [-1, (-1,), ()], "invert": [False], "activation": ["linear", *ACTIVATIONS]}
 ONLY |= {"max_value": [None], "negative_slope": [0], "threshold": [0]}  # of a ReLU
 
 
 def main(argv: Sequence[str] = ()) -> None:
     """Write the page as the options in `argv` say, and open it where there is a screen."""
     parser = ToolParser("draw", __doc__)
-    parser.add_argument(
-        "run", nargs="?", default="latest", metavar="RUN", help=f"{RUN_HELP} (latest)"
-    )
+    help = f"{RUN_HELP} (latest)"
+    parser.add_argument("run", nargs="?", default="latest", metavar="RUN", help=help)
     args = parser.parse_args(argv)
     with one_line_errors(args.debug):
         page = write_page(find_network(args.run, args.results_dir))
@@ -69,11 +65,9 @@ def write_page(run: SavedRun) -> Path:
     model, dataset = load_model(training), load_dataset(training)
     mirrored, images = training.config.get("test_flip", False), dataset.test_images[:MEASURED]
     if not run.custom_engine:
-        model = one_chain(in_float32(model), images)
-    expected = softmax(predict(model, images, mirrored), axis=1)
+        model = one_chain(model, images)
     steps = scratch_steps(model, training.config) if run.custom_engine else keras_steps(model)
-    in_float16 = softmax(predict(rounded(model), images, mirrored), axis=1)
-    half = bool(np.abs(in_float16 - expected).max() <= TOLERANCE)
+    half = float16_suffices(model, images, mirrored)
     content = {
         "name": run.name,
         "about": describe(training, half, mirrored),
@@ -86,36 +80,47 @@ def write_page(run: SavedRun) -> Path:
         "tests": chosen_tests(training, dataset),
     }
     text = json.dumps(content).replace("<", "\\u003c")  # a "<" could end the script element
-    template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
-    write_atomically(run.folder / PAGE, template.replace(PLACE_OF_RUN, text).encode())
-    return run.folder / PAGE
+    template, page = (
+        Path(__file__).with_suffix(".html").read_text("utf-8"),
+        run.folder / "draw.html",
+    )
+    write_atomically(page, template.replace("@RUN@", text).encode())
+    return page
 
 
 def open_in_browser(page: Path) -> bool:
     """Open the page where there is a screen and a browser; whether there was one."""
-    screen = {
-        "DISPLAY",
-        "WAYLAND_DISPLAY",
-    } & os.environ.keys()  # else Linux may start a text browser
-    return bool(screen or sys.platform in ("darwin", "win32")) and webbrowser.open(page.as_uri())
+    # Without a screen, a browser for the terminal might start.
+    screen = (
+        sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    )
+    return bool(screen) and webbrowser.open(page.as_uri())
 
 
 # ---- The network, step by step --------------------------------------------------------------
 
 
 def one_chain(model, images: np.ndarray):
-    """A Keras model whose layers follow one another, with models inside it taken apart.
+    """A Keras model as a Sequential of copies in float32, with models inside it taken apart.
 
-    Raises UserError where that is not the same network, as one with branches is not.
+    Raises UserError where that is not the same network, because its layers form no chain.
     """
     import keras
 
     layers = list(layers_of(model))
     for layer in layers:
         refuse_unknown(layer)
-    chain = keras.Sequential([keras.Input((28, 28), dtype="uint8"), *layers])
-    if not np.allclose(predict(chain, images), predict(model, images), rtol=1e-4, atol=1e-4):
-        raise UserError("the network is not one chain of layers: the page cannot compute it")
+    changes = {"dtype": "float32", "name": None}
+    copies = [type(layer).from_config(layer.get_config() | changes) for layer in layers]
+    pixels = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype)
+    chain = keras.Sequential([pixels, *copies])
+    for layer, copy in zip(layers, copies, strict=True):
+        copy.set_weights(layer.get_weights())
+        if hasattr(copy, "finalize_state"):  # of a Normalization
+            copy.finalize_state()
+    both = [softmax(predict(one, images).astype(float), axis=1) for one in (model, chain)]
+    if not np.abs(both[0] - both[1]).mean() < 0.01:  # as much as bfloat16 can make of it
+        raise UserError("the layers do not form a chain: the page cannot compute the network")
     return chain
 
 
@@ -143,14 +148,14 @@ def keras_steps(chain) -> list[dict]:
 
     Shapes are rows, columns and channels.
     """
-    steps, shape = [], (28, 28)
+    steps, shape = [], chain.input_shape[1:]
     for layer in chain.layers:
         before, shape = in_3d(shape), layer.compute_output_shape((None, *shape))[1:]
         after, name = in_3d(shape), layer.get_config().get("activation", "linear")
         if step := STEPS.get(type(layer).__name__):
             steps.append({"from": before, "to": after} | step(layer, before, after))
         if name != "linear":
-            steps.append({"to": after} | activation(name))
+            steps.append({"kind": "activate", "activation": name, "to": after})
     return steps
 
 
@@ -159,7 +164,8 @@ def scratch_steps(network: DenseNetwork, config: dict) -> list[dict]:
     units, steps = 784, [scaling(1 / 255 if config["rescale"] else 1)]
     for kernel, bias in zip(network.parameters[::2], network.parameters[1::2], strict=True):
         if len(steps) > 1:
-            steps.append({"to": in_3d([units])} | activation(config["activation"]))
+            name = config["activation"]
+            steps.append({"kind": "activate", "activation": name, "to": in_3d([units])})
         before, units = units, len(bias)
         steps.append({"from": in_3d([before]), "to": in_3d([units])} | dense(kernel, bias))
     return steps
@@ -178,7 +184,7 @@ def convolution(layer, before, after) -> dict:
 
 def dense(kernel: np.ndarray, bias: np.ndarray | None = None) -> dict:
     """The step of a dense layer: a convolution of single pixels."""
-    arrays = {"kernel": kernel} | ({} if bias is None else {"bias": bias})
+    arrays = {"kernel": np.array(kernel)} | ({} if bias is None else {"bias": bias})
     return {"kind": "convolve"} | arrays | window((1, 1), (1, 1), (1, 1), (1, 1))
 
 
@@ -198,12 +204,8 @@ def window(size: Sequence, strides: Sequence, before: Sequence, after: Sequence)
 
 def batch_normalization(layer, before, after) -> dict:
     """The step of a BatchNormalization, with its running mean and variance."""
-    known = {
-        name: getattr(layer, name) for name in ("gamma", "beta", "moving_mean", "moving_variance")
-    }
-    gamma, beta, mean, variance = (
-        None if v is None else np.asarray(v, float) for v in known.values()
-    )
+    parts = layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance
+    gamma, beta, mean, variance = (v if v is None else np.asarray(v, float) for v in parts)
     factor = (1 if gamma is None else gamma) / np.sqrt(variance + layer.epsilon)
     return scaling(factor, (0 if beta is None else beta) - factor * mean)
 
@@ -220,18 +222,13 @@ def scaling(factor: np.ndarray | float, offset: np.ndarray | float = 0) -> dict:
     return {"kind": "scale", "factor": np.ravel(factor), "offset": np.ravel(offset)}
 
 
-def activation(name: str) -> dict:
-    """The step of an activation."""
-    return {"kind": "activate", "activation": name}
-
-
 STEPS = {
     "Rescaling": lambda layer, *_: scaling(layer.scale, layer.offset),
     "Normalization": normalization,
     "BatchNormalization": batch_normalization,
     "Conv2D": convolution,
     "Dense": lambda layer, *_: dense(*layer.get_weights()),
-    "ReLU": lambda layer, *_: activation("relu"),
+    "ReLU": lambda *_: {"kind": "activate", "activation": "relu"},
     **dict.fromkeys(("MaxPooling2D", "AveragePooling2D"), pooling),
     **dict.fromkeys(("GlobalMaxPooling2D", "GlobalAveragePooling2D"), pooling),
 }
@@ -240,19 +237,20 @@ STEPS = {
 # ---- Numbers in a page ----------------------------------------------------------------------
 
 
-def rounded(model):
-    """The network, its matrices rounded to float16. The same object: its own weights are lost."""
+@np.errstate(over="ignore", invalid="ignore")  # what is too large for float16 shows in the answers
+def float16_suffices(model, images: np.ndarray, mirrored: bool) -> bool:
+    """Whether the probabilities hardly change with kernels in float16, which `model` then has."""
+
+    def coarse(values: np.ndarray) -> np.ndarray:
+        return values.astype(np.float16).astype(values.dtype) if values.ndim > 1 else values
+
+    before = softmax(predict(model, images, mirrored), axis=1)
     if isinstance(model, DenseNetwork):
-        model.parameters = list(map(in_float16, model.parameters))
+        model.parameters = list(map(coarse, model.parameters))
     else:
-        model.set_weights(list(map(in_float16, model.get_weights())))
-    return model
-
-
-@np.errstate(over="ignore")  # too large for float16 becomes infinite, and is noticed
-def in_float16(values: np.ndarray) -> np.ndarray:
-    """Weights as float16 knows them; vectors, as biases, are small and stay as they are."""
-    return values.astype(np.float16).astype(values.dtype) if values.ndim > 1 else values
+        model.set_weights(list(map(coarse, model.get_weights())))
+    after = softmax(predict(model, images, mirrored), axis=1)
+    return bool(np.abs(after - before).max() <= TOLERANCE)
 
 
 @np.errstate(over="ignore")

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.drawn_digits import start_browser
 from common.data.dataset import Dataset
+from common.errors import UserError
 from common.files import write_json
 from experiment import command_line
 from experiment.backend.device import Device
@@ -50,6 +52,17 @@ def float32():
     yield
     if keras := sys.modules.get("keras"):
         keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; without one, the test is skipped."""
+    try:
+        browser = start_browser(1280, 900)
+    except UserError as error:
+        pytest.skip(str(error))
+    yield browser
+    browser.quit()
 
 
 # ---- In this process ------------------------------------------------------------------------

@@ -179,3 +179,15 @@ def test_an_exported_network_answers_as_the_one_that_was_trained(tmp_path, capfd
         np.testing.assert_allclose(code(images), wanted["probabilities"], rtol=0.05, atol=0.05)
     made = {one.name for one in path.parent.iterdir()} - {".lock"}
     assert made <= {*export.FILES.values()} and len(made) >= 2  # nothing half-written
+
+
+def test_the_copy_in_float32_keeps_what_a_normalization_adapted_to():
+    from keras import Input, Sequential, layers
+
+    images = np.random.default_rng(1).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    normalization = layers.Normalization(axis=None)
+    normalization.adapt(images)
+    pixels = Input((28, 28), dtype="uint8")
+    model = Sequential([pixels, normalization, layers.Flatten(), layers.Dense(10)])
+    twin = export.in_float32(model)
+    np.testing.assert_allclose(twin(images), model(images), rtol=1e-5, atol=1e-5)

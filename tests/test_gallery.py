@@ -24,10 +24,6 @@ from experiment.gallery.page import refresh, refresh_after
 from experiment.runs.folder import MARKER
 from experiment.runs.history import COLUMNS
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
-DRIVER = shutil.which("chromedriver")
-
 # What Keras says when a label is not among the outputs.
 FAILURE = (
     "ended by InvalidArgumentError: Graph execution error:\n\nDetected at node Gather:\n"
@@ -422,22 +418,6 @@ def test_colours_are_those_of_the_figures():
 
 
 # ---- In a browser ---------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not (BROWSER and DRIVER):
-        pytest.skip("there is no Chromium with its driver (Debian: chromium, chromium-driver)")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for switch in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1280,900"):
-        options.add_argument(f"--{switch}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=DRIVER)
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
 
 
 class Page:

@@ -140,6 +140,9 @@ def in_float32(model):
 
     twin = keras.models.clone_model(model, clone_function=copy)
     twin.set_weights(model.get_weights())
+    for layer in twin.layers:
+        if hasattr(layer, "finalize_state"):  # else a Normalization keeps the statistics of none
+            layer.finalize_state()
     images = keras.Input((28, 28), dtype="uint8")
     if (twin.input_shape, twin.inputs[0].dtype) == (images.shape, images.dtype):
         return twin

@@ -17,13 +17,15 @@ from common.files import read_json, write_json
 from experiment.backend.device import NUMPY_DEVICE, Device, prepare, set_seed
 from experiment.backend.processes import check_alike
 from experiment.command_line import as_words, parse
-from experiment.gallery.page import refresh_after
+from experiment.gallery.live import kept_live
+from experiment.gallery.page import refresh_after, write_index
 from experiment.options import OPTIONS, SETTINGS
 from experiment.report import show
 from experiment.resume import resumed_options
 from experiment.runs.checkpoints import load_checkpoint
 from experiment.runs.folder import (
     MARKER,
+    STARTED,
     create_folder,
     keep_script,
     lock,
@@ -61,8 +63,7 @@ def open_experiment(
     with one_line_errors(args.debug), contextlib.ExitStack() as stack:
         args = resumed_options(args) if args.resume else args
         folder = args.results_dir / args.script
-        # Fail now, and not after loading the data, if nothing can be written there.
-        create_folder(folder, f".trial-{os.getpid()}").rmdir()
+        create_folder(folder, f".trial-{os.getpid()}").rmdir()  # fail now, not after loading
         data = load(dataset, args.data, args.data_dir, args.quiet)
         engine = vars(args).get("engine", "keras")
         device = prepare(engine, args.precision, args.devices, args.distributed, args.batch_size)
@@ -79,7 +80,8 @@ def open_experiment(
         runs = Runs(args, data, device, folder)
         keep_script(script, folder)
         stack.enter_context(runs.marked())
-        yield runs
+        with runs.shown():
+            yield runs
         if not device.process:
             runs.finish()
 
@@ -174,9 +176,15 @@ class Runs:
             config = resumed_configuration(read_config(folder), config, epochs_done(folder))
             remove_partial_files(folder)
         started = args.started.isoformat(" ", "seconds")
-        mark_unfinished(folder, f"started {started} by process {os.getpid()}")
+        mark_unfinished(folder, f"{STARTED} {started} by process {os.getpid()}")
         write_json(folder / "config.json", config)
         return run
+
+    def shown(self) -> contextlib.AbstractContextManager:
+        """Keep the gallery up to date while the runs are trained, unless figures are unwanted."""
+        if self.device.process or self.args.figures == "none":
+            return contextlib.nullcontext()
+        return kept_live(self.folder, self.args.show)
 
     @contextlib.contextmanager
     def marked(self) -> Iterator[None]:
@@ -189,8 +197,10 @@ class Runs:
             with contextlib.suppress(UserError, OSError):
                 reason = STOPPED if stopped else f"ended by {type(error).__name__}: {error}"
                 for mark in self.folder.rglob(MARKER):
-                    if mark.read_text(encoding="utf-8").startswith("started"):
+                    if mark.read_text(encoding="utf-8").startswith(STARTED):
                         mark_unfinished(mark.parent, reason)
+                if not self.device.process:
+                    write_index(self.folder.parent.parent)
             raise
         mark_finished(self.folder)
 

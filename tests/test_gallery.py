@@ -117,6 +117,7 @@ def results(tmp_path_factory):
     under_way = save_run(results / "mnist_dense" / "under-way", epochs=2)
     (under_way / "metrics.json").unlink()
     (under_way / MARKER).write_text("started 2026-11-21 by process 4711\n")
+    os.utime(under_way / MARKER, (1e9, 1e9))  # killed
     folder = results / "mnist_dense" / "hostile"
     save_run(folder, recipe=HOSTILE, title=HOSTILE, started=HOSTILE, command_line=[HOSTILE])
     save_network(folder, HOSTILE)
@@ -445,6 +446,7 @@ class Page:
         self.driver = driver
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        driver.get("about:blank")  # or it would bring back what the last test has chosen
         driver.get((results / "index.html").as_uri())
 
     def find(self, selector):

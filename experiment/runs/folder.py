@@ -15,6 +15,7 @@ from common.errors import UserError
 from common.files import read_json, write_atomically
 
 MARKER, NETWORK, SCRIPT = "UNFINISHED", "network.md", "script.py"
+STARTED = "started"  # how the reason begins while the run goes on, or after it was killed
 _imported = {}  # of each script its module's specification, new with each import, and its text
 OLD_NAMES = {"rendered": "synthetic", "repeats_exactly": "deterministic"}
 

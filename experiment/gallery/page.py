@@ -31,7 +31,7 @@ SIGNATURES = (b'content="experiment/gallery/page.py"', b'content="common/gallery
 A_RUN_HOLDS = ("config.json", "history.csv", "metrics.json", MARKER)
 
 # The first figures, in this order; the others follow by name.
-FIGURES = "curves confusion_matrix mistakes filters feature_maps attention calibration".split()
+FIGURES = "curves training_frames confusion_matrix mistakes filters feature_maps attention".split()
 
 # What config.json holds and a comparison of options leaves out, or shows in its own place.
 UNCOMPARED = {*NOT_COMPARED, *"dataset title synthetic source fingerprint seed versions".split()}

@@ -116,7 +116,7 @@ def test_without_figures_nothing_is_written_before_the_end(experiment, tmp_path,
 @pytest.mark.parametrize(("cost", "wanted"), [(0, 2), (0.1, 10), (100, 60)])
 def test_the_page_takes_a_hundredth_of_the_time(cost, wanted, tmp_path, monkeypatch):
     clock, pauses = [0.0], []
-    monkeypatch.setattr(live.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(live.time, "thread_time", lambda: clock[0])
 
     def write(_):
         clock[0] += cost

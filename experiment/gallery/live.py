@@ -13,7 +13,7 @@ from experiment.gallery.page import write_index
 from experiment.runs.folder import MARKER
 
 INTERVAL, LONGEST = 2, 60  # seconds from page to page; gallery.html expects one within 150
-FRACTION = 0.01  # of the time may go into writing the page
+FRACTION = 0.01  # of a processor, which writing the page may take
 
 
 @contextlib.contextmanager
@@ -35,12 +35,12 @@ def keep_writing(folder: Path, over: threading.Event) -> None:
     """Write the gallery again and again, until it is `over`."""
     pause = 0
     while not over.wait(pause):
-        began = time.perf_counter()
+        began = time.thread_time()
         with contextlib.suppress(Exception):  # the page at the run's end warns
             for mark in folder.rglob(MARKER):
                 os.utime(mark)  # a sign of life, which a killed run no longer gives
             write_index(folder.parent.parent)
-        pause = min(max(INTERVAL, (time.perf_counter() - began) / FRACTION), LONGEST)
+        pause = min(max(INTERVAL, (time.thread_time() - began) / FRACTION), LONGEST)
 
 
 def open_page(results: Path) -> None:

@@ -823,3 +823,30 @@ def test_two_hundred_runs_are_quick(browser, tmp_path):
     assert refreshing < 3 and rendering < 3000 and max(times) < 1000
     assert not loaded  # they wait until they are shown
     assert browser.get_log("browser") == []
+
+
+@pytest.mark.slow
+def test_a_slider_shows_the_frames_of_a_film(browser, tmp_path):
+    """In the page of the run, and in the gallery."""
+    from selenium.webdriver.common.keys import Keys
+
+    folder = save_run(tmp_path / "mnist_cnn" / "mine")
+    Image.new("RGB", (1000, 4 * 560)).save(folder / "training_frames.png")
+    page = Page(browser, refresh(tmp_path).parent)
+    page.tick("mine")
+    page.find("#compare")[0].click()
+
+    def shown():
+        loaded(page, page.find(".film img")[0])
+        place = "return document.querySelector('.film').getBoundingClientRect().y"
+        image = "document.querySelector('.film img').getBoundingClientRect()"
+        return round(
+            4 * page.script(f"{place} - {image}.y") / page.script(f"return {image}.height")
+        )
+
+    assert shown() == 3 and not page.find("#body img")  # at first the last one
+    page.find(".film input")[0].send_keys(Keys.ARROW_LEFT * 2)
+    assert shown() == 1
+    page.driver.get((folder / "report.html").as_uri())
+    assert shown() == 3 and page.find("figcaption")[0].text.endswith("training.gif")
+    assert browser.get_log("browser") == []

@@ -60,6 +60,14 @@ def test_of_several_seeds_the_curves_are_those_of_the_last_and_the_time_is_for_a
     assert len(mine["curves"]["loss"]) == 1 and "damage" not in mine
 
 
+def test_a_finished_run_that_is_trained_further_is_under_way_again(tmp_path):
+    folder = save_run(tmp_path / "mnist_dense" / "mine", epochs=3)
+    (folder / MARKER).write_text("started 2026-11-21 by process 4711\n")
+    refresh(tmp_path)
+    mine = content(tmp_path)["mine"]
+    assert mine["progress"]["done"] == 3 and mine["accuracy"] == 0.9 and mine["alive"]
+
+
 def test_a_run_that_failed_has_no_sign_of_life(tmp_path):
     (run_under_way(tmp_path) / MARKER).write_text("the loss became nan")
     refresh(tmp_path)

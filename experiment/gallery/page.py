@@ -130,7 +130,7 @@ def row_of(place: Path, results: Path, ended: Path | None) -> dict:
         if "unfinished" not in row or (place / "metrics.json").exists():
             run = read_run(place)
             row |= measurements(run)
-        elif "alive" in row:
+        if "alive" in row:
             run, row["progress"] = under_way(run)
         network = run.trainings[0].folder / NETWORK
         row["network"] = network.read_text("utf-8", "replace") if network.exists() else ""

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from common.console import warn
 from common.data.dataset import Dataset
 from common.files import atomic_path, read_arrays
-from common.plotting import curves, network, predictions, style
+from common.plotting import curves, film, network, predictions, style
 from common.tables import mean_std
+from experiment.film import FILM
 from experiment.runs.folder import read_config
 from experiment.runs.history import COLUMNS
 from experiment.runs.saved import SavedRun
@@ -37,6 +38,8 @@ def draw_run(run: SavedRun, which: str = "all", model=None, dataset: Dataset | N
     draw(folder, "calibration", lambda: predictions.calibration(*predicted(run), title, smoothing))
     if (file := folder / AUGMENTATION).exists():
         draw(folder, "augmentation", lambda: network.augmentation(read_arrays(file), names, title))
+    if (folder / FILM).exists():
+        draw_film(run, names, title)
     if model is None or dataset is None:
         return
     images, shown = dataset.test_images, (names, title, dataset.unconfirmed)
@@ -67,6 +70,16 @@ def draw(folder: Path, name: str, make: Callable[[], Figure]) -> None:
             figure.savefig(partial, dpi=style.DPI)
     except Exception as error:
         warn(f"{name}.png could not be drawn: {error}")
+
+
+def draw_film(run: SavedRun, names: list[str], title: str) -> None:
+    """Save the film of training: a GIF, and its frames for the gallery; warn if that fails."""
+    try:
+        accuracies, dataset = run.history.column("validation_accuracy"), run.config["dataset"]
+        frames = film.frames(read_arrays(run.folder / FILM), accuracies, dataset, names, title)
+        film.save(list(frames), run.folder / "training.gif", run.folder / "training_frames.png")
+    except Exception as error:
+        warn(f"training.gif could not be drawn: {error}")
 
 
 def figure_title(run: SavedRun) -> str:

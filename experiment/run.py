@@ -18,13 +18,15 @@ from common.files import write_json
 from experiment.backend.device import NUMPY_DEVICE, Device, prepare, set_seed
 from experiment.backend.processes import check_alike
 from experiment.command_line import as_words, parse
-from experiment.gallery.page import refresh_after
+from experiment.gallery.live import kept_live
+from experiment.gallery.page import refresh_after, write_index
 from experiment.options import OPTIONS, SETTINGS
 from experiment.report import show
 from experiment.resume import resumed_options
 from experiment.runs.checkpoints import load_checkpoint
 from experiment.runs.folder import (
     MARKER,
+    STARTED,
     create_folder,
     has_begun,
     keep_script,
@@ -85,7 +87,8 @@ def open_experiment(
         runs = Runs(args, data, device, folder)
         keep_script(script, folder)
         stack.enter_context(runs.marked())
-        yield runs
+        with runs.shown():
+            yield runs
         if not device.process:
             runs.finish()
 
@@ -185,9 +188,15 @@ class Runs:
             config = resumed_configuration(read_config(folder), config, epochs_done(folder))
         folder.mkdir(exist_ok=True)
         started = args.started.isoformat(" ", "seconds")
-        mark_unfinished(folder, f"started {started} by process {os.getpid()}")
+        mark_unfinished(folder, f"{STARTED} {started} by process {os.getpid()}")
         write_json(folder / "config.json", config)
         return run
+
+    def shown(self) -> contextlib.AbstractContextManager:
+        """Keep the gallery up to date while the runs are trained, unless figures are unwanted."""
+        if self.device.process or self.args.figures == "none":
+            return contextlib.nullcontext()
+        return kept_live(self.folder, self.args.show)
 
     @contextlib.contextmanager
     def marked(self) -> Iterator[None]:
@@ -200,8 +209,10 @@ class Runs:
             with contextlib.suppress(UserError, OSError):
                 reason = STOPPED if stopped else f"ended by {type(error).__name__}: {error}"
                 for folder in [mark.parent for mark in self.folder.rglob(MARKER)]:
-                    if why_unfinished(folder).startswith("started"):
+                    if why_unfinished(folder).startswith(STARTED):
                         mark_unfinished(folder, reason)
+                if not self.device.process:
+                    write_index(self.folder.parent.parent)
             raise
         mark_finished(self.folder)
 

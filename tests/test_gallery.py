@@ -113,6 +113,7 @@ def results(tmp_path_factory):
     under_way = save_run(results / "mnist_dense" / "under-way", epochs=2)
     (under_way / "metrics.json").unlink()
     (under_way / MARKER).write_text("started 2026-11-21 by process 4711\n")
+    os.utime(under_way / MARKER, (1e9, 1e9))  # killed
     folder = results / "mnist_dense" / "hostile"
     save_run(folder, recipe=HOSTILE, title=HOSTILE, started=HOSTILE, command_line=[HOSTILE])
     save_network(folder, HOSTILE)
@@ -427,6 +428,7 @@ class Page:
         self.driver = driver
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        driver.get("about:blank")  # or it would bring back what the last test has chosen
         driver.get((results / "index.html").as_uri())
 
     def find(self, selector):
@@ -802,4 +804,31 @@ def test_two_hundred_runs_are_quick(browser, tmp_path):
     print(f"refresh {refreshing:.2f} s, render {rendering:.0f} ms, sort and filter {times} ms")
     assert refreshing < 3 and rendering < 3000 and max(times) < 1000
     assert not loaded  # they wait until they are shown
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.slow
+def test_a_slider_shows_the_frames_of_a_film(browser, tmp_path):
+    """In the page of the run, and in the gallery."""
+    from selenium.webdriver.common.keys import Keys
+
+    folder = save_run(tmp_path / "mnist_cnn" / "mine")
+    Image.new("RGB", (1000, 4 * 560)).save(folder / "training_frames.png")
+    page = Page(browser, refresh(tmp_path).parent)
+    page.tick("mine")
+    page.find("#compare")[0].click()
+
+    def shown():
+        loaded(page, page.find(".film img")[0])
+        place = "return document.querySelector('.film').getBoundingClientRect().y"
+        image = "document.querySelector('.film img').getBoundingClientRect()"
+        return round(
+            4 * page.script(f"{place} - {image}.y") / page.script(f"return {image}.height")
+        )
+
+    assert shown() == 3 and not page.find("#body img")  # at first the last one
+    page.find(".film input")[0].send_keys(Keys.ARROW_LEFT * 2)
+    assert shown() == 1
+    page.driver.get((folder / "report.html").as_uri())
+    assert shown() == 3 and page.find("figcaption")[0].text.endswith("training.gif")
     assert browser.get_log("browser") == []

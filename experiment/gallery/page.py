@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import os
+import time
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -17,7 +18,8 @@ from common.console import warn
 from common.errors import UserError
 from common.files import read_text, write_atomically
 from experiment.options import NOT_COMPARED, SETTINGS
-from experiment.runs.folder import MARKER, NETWORK, SCRIPT, read_config, why_unfinished
+from experiment.runs.folder import MARKER, NETWORK, SCRIPT, STARTED, read_config, why_unfinished
+from experiment.runs.history import read_history
 from experiment.runs.saved import SavedRun, read_run
 
 PLACE_OF_RUNS = "@RUNS@"
@@ -29,7 +31,7 @@ SIGNATURES = ('content="experiment/gallery/page.py"', 'content="common/gallery.p
 A_RUN_HOLDS = ("config.json", "history.csv", "metrics.json", MARKER)
 
 # The first figures, in this order; the others follow by name.
-FIGURES = "curves confusion_matrix mistakes filters feature_maps attention calibration".split()
+FIGURES = "curves training_frames confusion_matrix mistakes filters feature_maps attention".split()
 
 # What config.json holds and a comparison of options leaves out, or shows in its own place.
 UNCOMPARED = {*NOT_COMPARED, *"dataset title synthetic source fingerprint seed versions".split()}
@@ -45,26 +47,38 @@ def refresh_after(folder: Path) -> None:
 
 
 def refresh(results: Path, ended: Path | None = None) -> Path:
-    """Write `index.html` into the results folder anew, and give its path.
+    """Write every run's `report.html` and the results folder's `index.html` anew: its path.
 
-    Every run with a result gets its `report.html`. The folder `ended` belongs to a run that ends
-    just now: only its reports are written, and that it is still marked as unfinished is not shown.
+    The folder `ended` belongs to a run that ends just now: only its reports are written, and that
+    it is still marked as unfinished is not shown. Raises UserError as `write_index` does.
+    """
+    for folder in [ended] if ended else run_folders(results):
+        for place in places(folder):
+            with contextlib.suppress(Exception):  # what is wrong with it is for its row to say
+                write_report(read_run(place))
+    return write_index(results, ended)
+
+
+def write_index(results: Path, ended: Path | None = None) -> Path:
+    """Write `index.html` alone, and give its path.
+
     Raises UserError where the page cannot be written, or would replace another.
     """
     page = results / "index.html"
     start = read_text(page)[:1000] if page.is_file() else ""
     if page.exists() and not any(mark in start for mark in SIGNATURES):
         raise UserError(f"{page} is not a gallery of runs: move it, and refresh again")
-    files = results.glob("*/*/*")
-    folders = sorted({file.parent for file in files if file.name in A_RUN_HOLDS})
-    for folder in [ended] if ended else folders:
-        for place in places(folder):
-            with contextlib.suppress(Exception):  # what is wrong with it is for its row to say
-                write_report(read_run(place))
+    folders = run_folders(results)
     rows = [row_of(place, results, ended) for folder in folders for place in places(folder)]
     refreshed = datetime.now().astimezone().isoformat(" ", "minutes")[:16]
     write_page(page, "gallery.html", {"refreshed": refreshed, "runs": rows})
     return page
+
+
+def run_folders(results: Path) -> list[Path]:
+    """The folders of all runs and sweeps, even of damaged ones."""
+    files = results.glob("*/*/*")
+    return sorted({file.parent for file in files if file.name in A_RUN_HOLDS})
 
 
 def write_report(run: SavedRun) -> None:
@@ -108,15 +122,19 @@ def row_of(place: Path, results: Path, ended: Path | None) -> dict:
     try:
         if place != ended and (reason := why_unfinished(place)):
             row["unfinished"] = reason
+            if reason.startswith(STARTED):
+                row["alive"] = (place / MARKER).stat().st_mtime  # see live.py
         config = read_config(place)
         row |= settings(config)
         run = SavedRun(place, config, {})
         if "unfinished" not in row or (place / "metrics.json").exists():
             run = read_run(place)
             row |= measurements(run)
+        if "alive" in row:
+            run, row["progress"] = under_way(run)
         network = run.trainings[0].folder / NETWORK
         row["network"] = read_text(network) if network.is_file() else ""
-        if run.metrics or (place / "history.csv").exists():
+        if run.metrics or (run.folder / "history.csv").exists():
             row |= curves(run)
     except Exception as error:  # a file may hold anything, and the other rows are to be seen
         text = f"{error}" if isinstance(error, UserError) else f"{place} is damaged: {error!r}"
@@ -179,6 +197,24 @@ def measurements(run: SavedRun) -> dict:
         "seeds": seeds,
     }
     return {key: finite(value) for key, value in numbers.items()} | {"note": "; ".join(notes)}
+
+
+def under_way(run: SavedRun) -> tuple[SavedRun, dict]:
+    """The training that is going on, of several seeds the last one, and how far all of them are.
+
+    Its curves end at so many `epochs`; of a run's `planned` epochs some are `done`, and the others
+    take about so many seconds.
+    """
+    found = [*run.folder.glob("history.csv"), *run.folder.glob("seed-*/history.csv")]
+    files = sorted(found, key=lambda path: path.stat().st_mtime)
+    epochs = run.config["epochs"]
+    planned = epochs * len(run.config["seeds"])
+    seconds = [row["seconds"] for file in files for row in read_history(file.parent).rows]
+    progress = {"epochs": epochs, "planned": planned, "done": len(seconds)}
+    if seconds:
+        since = time.time() - files[-1].stat().st_mtime
+        progress["seconds"] = max(np.median(seconds) * (planned - len(seconds)) - since, 0)
+    return SavedRun(files[-1].parent if files else run.folder, run.config, {}), progress
 
 
 def curves(run: SavedRun) -> dict:

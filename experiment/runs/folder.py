@@ -19,6 +19,7 @@ from common.files import read_json, read_text, write_atomically, write_text
 from experiment.runs.checks import check_metrics, checked_config
 
 MARKER, NETWORK, SCRIPT = "UNFINISHED", "network.md", "script.py"
+STARTED = "started"  # how the reason begins while the run goes on, or after it was killed
 _imported = {}  # of each script its module's specification, new with each import, and its text
 OLD_NAMES = {"rendered": "synthetic", "repeats_exactly": "deterministic"}
 

@@ -35,6 +35,7 @@ class Run:
     history: History = field(default_factory=History)  # `history.column("loss")` and others
     metrics: dict | None = None  # what metrics.json says; None before testing
     model: object = None  # the trained network; None before testing
+    film: object = field(default=None, repr=False)  # see film.py; None where there is none
     told: set[str] = field(default_factory=set, repr=False)  # networks printed in this call
 
     def __repr__(self) -> str:

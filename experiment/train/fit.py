@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from common.console import warn
 from common.data.dataset import Dataset
 from common.errors import UserError
+from experiment.film import Film
 from experiment.network import keep_network
 from experiment.runs.run import Run
 from experiment.train.batches import Batches, schedule_of
@@ -70,6 +71,7 @@ def fit(model, data: Dataset, run: Run) -> None:
     out, it keeps those it has. `run.history.failure` says why.
     """
     keep_network(model, run)
+    run.film = Film(model, data, run)
     fit_any = fit_from_scratch
     if not run.custom_engine:
         from experiment.train.keras_loop import fit as fit_any

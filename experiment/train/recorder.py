@@ -93,6 +93,8 @@ class Recorder:
             row = row_of(epoch, seconds, self.learning_rate(), logs)
             self.history.rows.append(row)
             self.history.seconds = self.seconds
+            if self.run.film:  # before the checkpoint: a resumed run lacks no frame
+                self.run.film.add(epoch + 1)
             self.save(state)  # which keeps the best checkpoint of the epochs before this one
             self.note_best(state)
             if not self.progress_bar:

@@ -68,8 +68,7 @@ def open_experiment(
     with one_line_errors("--debug" in argv), contextlib.ExitStack() as stack:
         args = parse(script, description, recipes, options, as_words(argv))
         args = resumed_options(args) if args.resume else args
-        # Fail now, and not after loading the data, if nothing can be written there.
-        folder = writable_folder(args.results_dir / args.script)
+        folder = writable_folder(args.results_dir / args.script)  # fail now, not after loading
         data = load(dataset, args.data, args.data_dir, args.quiet)
         engine = vars(args).get("engine", "keras")
         device = prepare(engine, args.precision, args.devices, args.distributed, args.batch_size)

@@ -58,7 +58,9 @@ METRICS = {
     "test_accuracy_of_each": [fraction],
     "test_loss": loss,
     "test_loss_of_each": [loss],
-    "stopped_early": flag,
+    "kept_epoch": or_none(count),
+    **dict.fromkeys(("stopped_early", "out_of_patience"), flag),
+    "unconfirmed_mistakes": [count],
     "seconds": {"": amount},
     "training_seconds": amount,
     "seeds": [count],
@@ -68,7 +70,7 @@ METRICS = {
 IN_CONFIG = "script recipe dataset title synthetic fingerprint data_dir seed seeds combinations"
 IN_METRICS = "test_accuracy test_loss parameters seconds stopped_early"
 OF_SEVERAL_SEEDS = "test_accuracy test_loss seeds training_seconds"
-MAY_BE_NULL = ("learning_rate", "data_dir", "name", "devices")  # of the options
+MAY_BE_NULL = ("learning_rate", "patience", "data_dir", "name", "devices")  # of the options
 
 
 def matches(value, form) -> bool:

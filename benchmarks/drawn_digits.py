@@ -12,7 +12,6 @@ folder.
 import base64
 import io
 import shutil
-import time
 from collections.abc import Iterator
 from statistics import median
 
@@ -162,7 +161,8 @@ def draw(browser, paths: list[np.ndarray]) -> dict[str, object]:
         for point in path[1:]:
             mouse("mouseMoved", point, 1)
         mouse("mouseReleased", path[-1], 0)
-    time.sleep(0.1)  # until the next frame
+    next_frame = "requestAnimationFrame(() => setTimeout(arguments[0]))"
+    browser.execute_async_script(next_frame)
     measured = script("return performance.getEntriesByName('update').map((e) => e.duration)")
     png = script(f"return {canvas}.toDataURL()").partition(",")[2]
     answer = browser.find_element("id", "answer").text

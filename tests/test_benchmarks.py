@@ -24,6 +24,7 @@ from benchmarks import (
     damaged_files,
     digit_pictures,
     distributed,
+    drawn_digits,
     engines,
     faults,
     other_digits,
@@ -37,7 +38,7 @@ from benchmarks import (
 from common import files
 from common.errors import UserError
 
-BENCHMARKS = """accuracy backends classical distributed engines faults gpu own_digits
+BENCHMARKS = """accuracy backends classical distributed drawn_digits engines faults gpu own_digits
     published_results records scaling time_spent time_to_accuracy""".split()
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -472,3 +473,29 @@ class Ones:
 def test_the_clock_of_our_program_runs_from_the_network_to_its_test():
     ((seconds, reached),) = runs.in_own_process(time_to_accuracy.ours, 1)
     assert seconds > 0.5 and reached > 0.98
+
+
+def test_a_digit_becomes_the_path_of_a_pen():
+    seven = [(6, 7), (20, 7), (11, 23)]
+    image = Image.new("L", (28 * 8, 28 * 8))
+    thick = [(8 * x, 8 * y) for x, y in seven]
+    ImageDraw.Draw(image).line(thick, fill=255, width=24, joint="curve")
+    paths = drawn_digits.pen_paths(np.asarray(image.resize((28, 28))))
+    (path,) = (path / drawn_digits.FINER for path in paths)
+    corner = np.linalg.norm(path - seven[1], axis=1)
+    assert corner.min() < 2 and 0 < corner.argmin() < len(path) - 1
+    ends = sorted(path[[0, -1]].tolist(), key=lambda end: end[1])
+    assert np.abs(np.array(ends) - [seven[0], seven[2]]).max() < 2.5
+    ring = np.hypot(*(np.indices((28, 28)) - 13.5))
+    (path,) = drawn_digits.pen_paths(np.uint8(255 * ((ring > 5) & (ring < 8))))
+    distance = np.linalg.norm(path / drawn_digits.FINER - 14, axis=1)
+    assert abs(distance.mean() - 6.5) < 0.5 and distance.std() < 0.4
+    assert np.linalg.norm(path[0] - path[-1]) < 3 * drawn_digits.FINER  # closed
+
+
+def test_a_drawn_digit_stays_on_the_pad():
+    generator = np.random.default_rng(1)
+    for _ in range(20):
+        (path,) = drawn_digits.placed([np.array([[3.0, 90], [40, 10]])], generator)
+        assert path.min() >= 0.05 and path.max() <= 0.95
+        assert 0.35 <= np.ptp(path, axis=0).max() <= 0.85

@@ -164,7 +164,7 @@ def test_a_softmax_at_the_end_makes_no_difference(run_main, monkeypatch, capsys)
     assert first | {"peak_memory_bytes": 0} == second | {"peak_memory_bytes": 0}
     saved = keras.saving.load_model(runs[0].folder / "model.keras")
     logits = saved.predict(runs[0].dataset.test_images, verbose=0)
-    assert np.abs(logits.sum(axis=1) - 1).min() > 0.01
+    assert np.abs(logits.sum(axis=1) - 1).max() > 0.1  # no probabilities
 
 
 def test_a_recipe_more_can_be_chosen(run_main, monkeypatch, capsys):

@@ -47,8 +47,7 @@ ONLY |= {"max_value": [None], "negative_slope": [0], "threshold": [0]}  # of a R
 def main(argv: Sequence[str] = ()) -> None:
     """Write the page as the options in `argv` say, and open it where there is a screen."""
     parser = ToolParser("draw", __doc__)
-    help = f"{RUN_HELP} (latest)"
-    parser.add_argument("run", nargs="?", default="latest", metavar="RUN", help=help)
+    parser.add_argument("run", nargs="?", default="latest", metavar="RUN", help=RUN_HELP)
     args = parser.parse_args(argv)
     with one_line_errors(args.debug):
         page = write_page(find_network(args.run, args.results_dir))

@@ -42,7 +42,7 @@ def curves(
     note = "Training is measured during the epoch, validation after it"
     if regularizers:
         note += f" and without {' and '.join(regularizers)}: training looks worse than it is"
-    used = f"epoch {', '.join(map(str, kept))}, the best by validation loss (dotted)"
+    used = f"epoch {' and '.join(map(str, kept))}, the best by validation loss (dotted)"
     used = used if kept else "the last epoch, not of the best one"
     note += f".\nThe test uses the weights of {used}."
     if epochs == 1:

@@ -20,8 +20,8 @@ class Film:
     def __init__(self, model, data: Dataset, run: Run) -> None:
         """Choose the first validation images of each class."""
         labels = data.validation_labels
-        chosen = np.sort([i for c in range(10) for i in np.flatnonzero(labels == c)[:IMAGES]])
-        chosen = chosen.astype(int)  # also where there are none
+        first = [np.flatnonzero(labels == label)[:IMAGES] for label in range(10)]
+        chosen = np.sort(np.concatenate(first))
         self.images, self.labels = data.validation_images[chosen], labels[chosen]
         self.view = partial(scratch_view if run.custom_engine else keras_view, model, run)
         self.path, self.frames = run.folder / FILM, None

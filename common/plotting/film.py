@@ -30,17 +30,21 @@ def frames(
 
     `accuracies`: on all validation images after each epoch.
     """
-    labels, points, mosaics = film["labels"], plane(film["hidden"]), tiled(film["weights"])
+    labels, points, weights = film["labels"], plane(film["hidden"]), film["weights"].astype(float)
     figure = style.titled(title, CAPTION.format(len(labels)), HEIGHT)
     canvas = FigureCanvasAgg(figure)
     places = {"width_ratios": (2, 3), "height_ratios": (3, 2)}
     panels = figure.subplot_mosaic([["weights", "plane"], ["accuracy", "plane"]], **places)
     line = draw_accuracy(panels["accuracy"], accuracies, RANGES[dataset]["accuracy"])
     *classes, rings, heading = draw_plane(panels["plane"], names)
-    strongest = np.nanpercentile(np.abs(mosaics[-1]), 99.5) or 1
-    picture = panels["weights"].imshow(mosaics[-1], MAP, vmin=-strongest, vmax=strongest)
-    panels["weights"].set_axis_off()
-    moving = [picture, line, *classes, rings, heading]
+    strongest, columns = (
+        np.percentile(np.abs(weights[-1]), 99.5) or 1,
+        6 if weights.shape[1] > 12 else 4,
+    )
+    rows = np.split(weights[-1], range(columns, weights.shape[1], columns))
+    style.show_grid(panels["weights"], rows, columns, cmap=MAP, vmin=-strongest, vmax=strongest)
+    pictures = panels["weights"].images
+    moving = [*pictures, line, *classes, rings, heading]
     for artist in moving:
         artist.set_animated(True)
     canvas.draw()  # what stays; the rest then takes milliseconds
@@ -53,7 +57,8 @@ def frames(
         line.set_data(range(1, epoch + 1), accuracies[:epoch])
         reached = f"epoch {epoch}: validation accuracy {accuracies[epoch - 1]:.2%}"
         heading.set_text(f"{reached}; {wrong.sum()} of these {len(labels)} wrong")
-        picture.set_data(mosaics[frame])
+        for picture, values in zip(pictures, weights[frame], strict=True):
+            picture.set_data(values)
         canvas.restore_region(background)
         for artist in moving:
             artist.axes.draw_artist(artist)
@@ -67,17 +72,6 @@ def plane(hidden: np.ndarray) -> np.ndarray:
     points = centred @ components.T
     lowest, highest = points[-1].min(axis=0), points[-1].max(axis=0)
     return np.clip((points - lowest) / np.maximum(highest - lowest, 1e-9), 0, 1)
-
-
-def tiled(weights: np.ndarray) -> np.ndarray:
-    """Weights (frames, filters, height, width) as a picture for each frame, with gaps of NaN."""
-    height, columns = weights.shape[2], 6 if weights.shape[2] < 28 else 4
-    gap, missing = max(1, height // 8), -weights.shape[1] % columns
-    ends = ((0, 0), (0, missing), (0, gap), (0, gap))
-    tiles = np.pad(weights.astype(np.float32), ends, constant_values=np.nan)
-    count, filters, height, width = tiles.shape
-    rows = tiles.reshape(count, filters // columns, columns, height, width).swapaxes(2, 3)
-    return rows.reshape(count, -1, columns * width)
 
 
 def draw_plane(axes, names: Sequence[str]) -> list:
@@ -110,12 +104,12 @@ def save(pictures: Sequence[np.ndarray], gif: Path, strip: Path) -> None:
     faded = [1 - a * (1 - np.array(to_rgb(c))) for c in style.COLOURS for a in (1, 0.7, 0.4, 0.2)]
     colours = [np.ones(3), *faded, *colormaps[MAP](np.linspace(0, 1, 32))[:, :3]]
     palette.putpalette(np.uint8(255 * np.array(colours)).ravel().tolist())
-    flat = {"palette": palette, "dither": Image.Dither.NONE}
-    first, *others = (Image.fromarray(picture).quantize(**flat) for picture in pictures)
+    film = Image.fromarray(np.concatenate(pictures)).quantize(palette=palette, dither=0)
+    height, width, _ = pictures[0].shape
+    tops = range(0, film.height, height)
+    first, *others = (film.crop((0, top, width, top + height)) for top in tops)
     times = [min(1000 * SECONDS // len(pictures), 800)] * len(others) + [1000 * LAST]
     with atomic_path(gif) as path:
         first.save(path, "GIF", save_all=True, append_images=others, duration=times, loop=0)
-    stacked = Image.fromarray(np.concatenate(list(map(np.asarray, (first, *others)))))
-    stacked.putpalette(palette.getpalette())
     with atomic_path(strip) as path:
-        stacked.save(path, "PNG")
+        film.save(path, "PNG")

@@ -25,7 +25,8 @@ def run_under_way(results, silent=0, planned=6, **options):
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "metrics.json").unlink()
     (folder / MARKER).write_text("started 2026-11-21 by process 4711\n")
-    os.utime(folder / MARKER, (time.time() - silent,) * 2)
+    for name in (MARKER, "history.csv"):
+        os.utime(folder / name, (time.time() - silent,) * 2)
     return folder
 
 

@@ -28,8 +28,10 @@ def frames(
 ) -> Iterator[np.ndarray]:
     """A picture, uint8 (560, 1000, 3), of each frame of `film`, which is what film.npz holds.
 
-    `accuracies`: on all validation images after each epoch.
+    `accuracies`: on all validation images after each epoch; frames of later epochs are left out.
     """
+    known = film["epochs"] <= len(accuracies)
+    film = {name: part if name == "labels" else part[known] for name, part in film.items()}
     labels, points, weights = film["labels"], plane(film["hidden"]), film["weights"].astype(float)
     figure = style.titled(title, CAPTION.format(len(labels)), HEIGHT)
     canvas = FigureCanvasAgg(figure)
@@ -37,13 +39,7 @@ def frames(
     panels = figure.subplot_mosaic([["weights", "plane"], ["accuracy", "plane"]], **places)
     line = draw_accuracy(panels["accuracy"], accuracies, RANGES[dataset]["accuracy"])
     *classes, rings, heading = draw_plane(panels["plane"], names)
-    strongest, columns = (
-        np.percentile(np.abs(weights[-1]), 99.5) or 1,
-        6 if weights.shape[1] > 12 else 4,
-    )
-    rows = np.split(weights[-1], range(columns, weights.shape[1], columns))
-    style.show_grid(panels["weights"], rows, columns, cmap=MAP, vmin=-strongest, vmax=strongest)
-    pictures = panels["weights"].images
+    pictures = draw_weights(panels["weights"], weights[-1])
     moving = [*pictures, line, *classes, rings, heading]
     for artist in moving:
         artist.set_animated(True)
@@ -72,6 +68,14 @@ def plane(hidden: np.ndarray) -> np.ndarray:
     points = centred @ components.T
     lowest, highest = points[-1].min(axis=0), points[-1].max(axis=0)
     return np.clip((points - lowest) / np.maximum(highest - lowest, 1e-9), 0, 1)
+
+
+def draw_weights(axes, weights: np.ndarray) -> list:
+    """The pictures of the weights (filters, height, width), on one scale."""
+    columns, strongest = 6 if len(weights) > 12 else 4, np.percentile(np.abs(weights), 99.5) or 1
+    rows = np.split(weights, range(columns, len(weights), columns))
+    style.show_grid(axes, rows, columns, cmap=MAP, vmin=-strongest, vmax=strongest)
+    return axes.images
 
 
 def draw_plane(axes, names: Sequence[str]) -> list:

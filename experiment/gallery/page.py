@@ -112,7 +112,8 @@ def row_of(place: Path, results: Path, ended: Path | None) -> dict:
             text = (place / MARKER).read_text(encoding="utf-8", errors="replace").strip()
             row["unfinished"] = text or "no reason given"
             if text.startswith(STARTED):
-                row["alive"] = (place / MARKER).stat().st_mtime  # see live.py
+                signs = (place / MARKER, *place.rglob("history.csv"))  # of life: see live.py
+                row["alive"] = max(path.stat().st_mtime for path in signs)
         config = read_config(place)
         row |= settings(config)
         run = SavedRun(place, config, {})

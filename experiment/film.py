@@ -11,6 +11,7 @@ from common.networks.dense_numpy import DenseNetwork
 from experiment.runs.run import Run
 
 FILM = "film.npz"
+PARTS = ("hidden", "weights", "predicted")  # of a frame
 FRAMES, IMAGES, VALUES = 30, 50, 64  # at most: frames, images of a class, values of an image
 
 
@@ -20,8 +21,8 @@ class Film:
     def __init__(self, model, data: Dataset, run: Run) -> None:
         """Choose the first validation images of each class."""
         labels = data.validation_labels
-        chosen = np.sort([i for c in range(10) for i in np.flatnonzero(labels == c)[:IMAGES]])
-        chosen = chosen.astype(int)  # also where there are none
+        first = [np.flatnonzero(labels == label)[:IMAGES] for label in range(10)]
+        chosen = np.sort(np.concatenate(first))
         self.images, self.labels = data.validation_images[chosen], labels[chosen]
         self.view = partial(scratch_view if run.custom_engine else keras_view, model, run)
         self.path, self.frames = run.folder / FILM, None
@@ -47,16 +48,16 @@ class Film:
         predicted = logits.argmax(axis=1).astype(np.uint8)
         if self.frames is None:  # the first since the start, or since the run was resumed
             film = read_arrays(self.path) if self.path.exists() else {"epochs": ()}
-            parts = [film[name] for name in ("hidden", "weights", "predicted") if name in film]
-            self.frames = dict(zip(film["epochs"], zip(*parts, strict=True), strict=False))
+            parts = zip(*(film.get(name, ()) for name in PARTS), strict=True)
+            self.frames = dict(zip(film["epochs"], parts, strict=True))
         step = 1
         while epoch // step > FRAMES - 1:
             step *= 2
         self.frames = {e: f for e, f in self.frames.items() if e < epoch and e % step == 0}
         self.frames[epoch] = (hidden, weights, predicted)
-        arrays = map(np.stack, zip(*self.frames.values(), strict=True))
-        named = dict(zip(("hidden", "weights", "predicted"), arrays, strict=True))
-        write_arrays(self.path, labels=self.labels, epochs=np.array([*self.frames]), **named)
+        stacked = map(np.stack, zip(*self.frames.values(), strict=True))
+        arrays = dict(zip(PARTS, stacked, strict=True))
+        write_arrays(self.path, labels=self.labels, epochs=np.array([*self.frames]), **arrays)
 
 
 def keras_view(model, _: Run, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

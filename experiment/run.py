@@ -19,7 +19,7 @@ from experiment.backend.device import NUMPY_DEVICE, Device, prepare, set_seed
 from experiment.backend.processes import check_alike
 from experiment.command_line import as_words, parse
 from experiment.gallery.live import kept_live
-from experiment.gallery.page import refresh_after, write_index
+from experiment.gallery.page import refresh, refresh_after
 from experiment.options import OPTIONS, SETTINGS
 from experiment.report import show
 from experiment.resume import resumed_options
@@ -211,7 +211,7 @@ class Runs:
                     if why_unfinished(folder).startswith(STARTED):
                         mark_unfinished(folder, reason)
                 if not self.device.process:
-                    write_index(self.folder.parent.parent)
+                    refresh(self.folder.parent.parent, reports=False)
             raise
         mark_finished(self.folder)
 

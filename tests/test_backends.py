@@ -25,6 +25,7 @@ def assert_whole(folder, environment, figures):
     After two epochs, what batch normalization has averaged for the test may still be far off.
     """
     wanted = {"curves", "confusion_matrix", "mistakes", "calibration", "filters", "augmentation"}
+    wanted |= {"training_frames"}
     assert {path.stem for path in folder.glob("*.png")} == wanted | figures
     config, metrics = (
         json.loads((folder / name).read_text()) for name in ("config.json", "metrics.json")

@@ -188,6 +188,11 @@ def test_a_film_is_a_gif_and_a_strip_of_its_frames(weights, tmp_path):
         assert gif.info["duration"] == 3000
 
 
+def test_frames_beyond_the_history_are_left_out():
+    """Of a run that was killed before its checkpoint, and stopped when it was resumed."""
+    assert len(list(drawing.frames(arrays_of(3), [0.5, 0.8], "mnist", "0123456789", ""))) == 2
+
+
 def test_a_film_that_cannot_be_drawn_is_one_warning(tmp_path, capsys):
     (tmp_path / FILM).write_bytes(b"PK")
     history = SimpleNamespace(column=lambda _: [0.5])

@@ -113,7 +113,8 @@ def results(tmp_path_factory):
     under_way = save_run(results / "mnist_dense" / "under-way", epochs=2)
     (under_way / "metrics.json").unlink()
     (under_way / MARKER).write_text("started 2026-11-21 by process 4711\n")
-    os.utime(under_way / MARKER, (1e9, 1e9))  # killed
+    for name in (MARKER, "history.csv"):
+        os.utime(under_way / name, (1e9, 1e9))  # killed long ago
     folder = results / "mnist_dense" / "hostile"
     save_run(folder, recipe=HOSTILE, title=HOSTILE, started=HOSTILE, command_line=[HOSTILE])
     save_network(folder, HOSTILE)

@@ -25,7 +25,8 @@ def run_under_way(results, silent=0, planned=6, **options):
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "metrics.json").unlink()
     (folder / MARKER).write_text("started 2026-11-21 by process 4711\n")
-    os.utime(folder / MARKER, (time.time() - silent,) * 2)
+    for name in (MARKER, "history.csv"):
+        os.utime(folder / name, (time.time() - silent,) * 2)
     return folder
 
 
@@ -126,11 +127,11 @@ def test_the_page_takes_a_hundredth_of_the_time(cost, wanted, tmp_path, monkeypa
     clock, pauses = [0.0], []
     monkeypatch.setattr(live.time, "thread_time", lambda: clock[0])
 
-    def write(_):
+    def write(*_, **__):
         clock[0] += cost
         raise OSError("a page that cannot be written costs no run")
 
-    monkeypatch.setattr(live, "write_index", write)
+    monkeypatch.setattr(live, "refresh", write)
     over = SimpleNamespace(wait=lambda pause: pauses.append(pause) or len(pauses) > 2)
     live.keep_writing(tmp_path, over)
     assert pauses == pytest.approx([0, wanted, wanted])
@@ -150,15 +151,25 @@ def test_the_page_is_opened_in_a_browser(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_without_a_screen_there_is_one_warning(tmp_path, monkeypatch, capsys):
+def test_without_a_screen_no_browser_is_started(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(webbrowser, "open", lambda uri: pytest.fail("it may be a text browser"))
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     live.open_page(tmp_path)
-    error = capsys.readouterr().err
-    assert error.startswith("warning: cannot show the runs under way") and error.count("\n") == 1
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "index.html").exists()
+
+
+def test_without_a_browser_there_is_one_warning(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(webbrowser, "open", lambda uri: False)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    live.open_page(tmp_path)
+    assert capsys.readouterr().err == (
+        "warning: cannot show the runs under way: there is no browser\n"
+    )
 
 
 def test_in_a_notebook_the_page_is_below_the_cell(tmp_path, monkeypatch):

@@ -31,7 +31,8 @@ OF_EVERY_RUN |= OF_EVERY_CALL
 FIGURES = {"curves.png", "confusion_matrix.png", "calibration.png", "mistakes.png", "filters.png"}
 OF_AUGMENTATION = {"augmentation.npz", "augmentation.png"}
 OF_CONVOLUTIONS = {"feature_maps.png", "attention.png"}
-FILES = OF_EVERY_RUN | FIGURES | OF_AUGMENTATION | {"model.keras", "checkpoint-1.npz"}
+FILM = {"film.npz", "training.gif", "training_frames.png"}
+FILES = OF_EVERY_RUN | FIGURES | OF_AUGMENTATION | FILM | {"model.keras", "checkpoint-1.npz"}
 
 # One epoch over the synthetic images: enough to pass through all of a script.
 SHORT = ("--data", "synthetic", "--epochs", 1)
@@ -105,7 +106,7 @@ def test_a_changed_recipe_and_a_layer_more_change_the_default_run(
     run = run_main(script, "--figures", "curves", "--precision", "float32")
 
     assert run.folder == only_run(tmp_path, script) and run.folder.name.endswith("-synthetic")
-    assert names_in(run.folder) == FILES - FIGURES - {"augmentation.png"} | {"curves.png"}
+    assert names_in(run.folder) == FILES - FIGURES - FILM - {"augmentation.png"} | {"curves.png"}
     config, metrics = json_in(run.folder, "config"), json_in(run.folder)
     given = {name: config[name] for name in changes if name != "hidden"}
     assert given.items() <= changes.items()
@@ -586,8 +587,8 @@ def test_a_notebook_runs_a_script_and_shows_the_curves(tmp_path):
         shown = []
         reply = client.execute_interactive(code, timeout=200, output_hook=shown.append)
         assert reply["content"]["status"] == "ok", reply["content"]
-        pictures = [m for m in shown if m["msg_type"] == "display_data"]
-        assert len(pictures) == 1 and "image/png" in pictures[0]["content"]["data"]
+        page, picture = [m["content"]["data"] for m in shown if m["msg_type"] == "display_data"]
+        assert 'src="index.html"' in page["text/html"] and "image/png" in picture
         script = REPOSITORY / "mnist_dense.py"
         # A wrong option, and an error later on, are one line, without advice on how to leave.
         for code, line in (

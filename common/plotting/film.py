@@ -28,19 +28,19 @@ def frames(
 ) -> Iterator[np.ndarray]:
     """A picture, uint8 (560, 1000, 3), of each frame of `film`, which is what film.npz holds.
 
-    `accuracies`: on all validation images after each epoch.
+    `accuracies`: on all validation images after each epoch; frames of later epochs are left out.
     """
-    labels, points, mosaics = film["labels"], plane(film["hidden"]), tiled(film["weights"])
+    known = film["epochs"] <= len(accuracies)
+    film = {name: part if name == "labels" else part[known] for name, part in film.items()}
+    labels, points, weights = film["labels"], plane(film["hidden"]), film["weights"].astype(float)
     figure = style.titled(title, CAPTION.format(len(labels)), HEIGHT)
     canvas = FigureCanvasAgg(figure)
     places = {"width_ratios": (2, 3), "height_ratios": (3, 2)}
     panels = figure.subplot_mosaic([["weights", "plane"], ["accuracy", "plane"]], **places)
     line = draw_accuracy(panels["accuracy"], accuracies, RANGES[dataset]["accuracy"])
     *classes, rings, heading = draw_plane(panels["plane"], names)
-    strongest = np.nanpercentile(np.abs(mosaics[-1]), 99.5) or 1
-    picture = panels["weights"].imshow(mosaics[-1], MAP, vmin=-strongest, vmax=strongest)
-    panels["weights"].set_axis_off()
-    moving = [picture, line, *classes, rings, heading]
+    pictures = draw_weights(panels["weights"], weights[-1])
+    moving = [*pictures, line, *classes, rings, heading]
     for artist in moving:
         artist.set_animated(True)
     canvas.draw()  # what stays; the rest then takes milliseconds
@@ -53,7 +53,8 @@ def frames(
         line.set_data(range(1, epoch + 1), accuracies[:epoch])
         reached = f"epoch {epoch}: validation accuracy {accuracies[epoch - 1]:.2%}"
         heading.set_text(f"{reached}; {wrong.sum()} of these {len(labels)} wrong")
-        picture.set_data(mosaics[frame])
+        for picture, values in zip(pictures, weights[frame], strict=True):
+            picture.set_data(values)
         canvas.restore_region(background)
         for artist in moving:
             artist.axes.draw_artist(artist)
@@ -69,15 +70,12 @@ def plane(hidden: np.ndarray) -> np.ndarray:
     return np.clip((points - lowest) / np.maximum(highest - lowest, 1e-9), 0, 1)
 
 
-def tiled(weights: np.ndarray) -> np.ndarray:
-    """Weights (frames, filters, height, width) as a picture for each frame, with gaps of NaN."""
-    height, columns = weights.shape[2], 6 if weights.shape[2] < 28 else 4
-    gap, missing = max(1, height // 8), -weights.shape[1] % columns
-    ends = ((0, 0), (0, missing), (0, gap), (0, gap))
-    tiles = np.pad(weights.astype(np.float32), ends, constant_values=np.nan)
-    count, filters, height, width = tiles.shape
-    rows = tiles.reshape(count, filters // columns, columns, height, width).swapaxes(2, 3)
-    return rows.reshape(count, -1, columns * width)
+def draw_weights(axes, weights: np.ndarray) -> list:
+    """The pictures of the weights (filters, height, width), on one scale."""
+    columns, strongest = 6 if len(weights) > 12 else 4, np.percentile(np.abs(weights), 99.5) or 1
+    rows = np.split(weights, range(columns, len(weights), columns))
+    style.show_grid(axes, rows, columns, cmap=MAP, vmin=-strongest, vmax=strongest)
+    return axes.images
 
 
 def draw_plane(axes, names: Sequence[str]) -> list:
@@ -110,12 +108,12 @@ def save(pictures: Sequence[np.ndarray], gif: Path, strip: Path) -> None:
     faded = [1 - a * (1 - np.array(to_rgb(c))) for c in style.COLOURS for a in (1, 0.7, 0.4, 0.2)]
     colours = [np.ones(3), *faded, *colormaps[MAP](np.linspace(0, 1, 32))[:, :3]]
     palette.putpalette(np.uint8(255 * np.array(colours)).ravel().tolist())
-    flat = {"palette": palette, "dither": Image.Dither.NONE}
-    first, *others = (Image.fromarray(picture).quantize(**flat) for picture in pictures)
+    film = Image.fromarray(np.concatenate(pictures)).quantize(palette=palette, dither=0)
+    height, width, _ = pictures[0].shape
+    tops = range(0, film.height, height)
+    first, *others = (film.crop((0, top, width, top + height)) for top in tops)
     times = [min(1000 * SECONDS // len(pictures), 800)] * len(others) + [1000 * LAST]
     with atomic_path(gif) as path:
         first.save(path, "GIF", save_all=True, append_images=others, duration=times, loop=0)
-    stacked = Image.fromarray(np.concatenate(list(map(np.asarray, (first, *others)))))
-    stacked.putpalette(palette.getpalette())
     with atomic_path(strip) as path:
-        stacked.save(path, "PNG")
+        film.save(path, "PNG")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.console import warn
-from experiment.gallery.page import write_index
+from experiment.gallery.page import refresh
 from experiment.runs.folder import MARKER
 
 INTERVAL, LONGEST = 2, 60  # seconds from page to page; gallery.html expects one within 150
@@ -40,21 +40,21 @@ def keep_writing(folder: Path, over: threading.Event) -> None:
         with contextlib.suppress(Exception):  # the page at the run's end warns
             for mark in folder.rglob(MARKER):
                 os.utime(mark)  # a sign of life, which a killed run no longer gives
-            write_index(folder.parent.parent)
+            refresh(folder.parent.parent, reports=False)
         pause = min(max(INTERVAL, (time.thread_time() - began) / FRACTION), LONGEST)
 
 
 def open_page(results: Path) -> None:
     """Show the gallery: below the cell of a notebook, or in a browser if there is a screen."""
     try:
-        page = write_index(results)
+        page = refresh(results, reports=False)
         if "ipykernel" in sys.modules:
             from IPython.display import IFrame, display
 
             display(IFrame(os.path.relpath(page), "100%", 600))
             return
         screen = sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & {*os.environ}
-        if not screen or not webbrowser.open(page.as_uri()):
-            raise RuntimeError("there is no screen, or no browser")
+        if screen and not webbrowser.open(page.as_uri()):  # without one, the end of the run says so
+            raise RuntimeError("there is no browser")
     except Exception as error:
         warn(f"cannot show the runs under way: {error}")

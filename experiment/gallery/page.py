@@ -46,39 +46,28 @@ def refresh_after(folder: Path) -> None:
         warn(f"the gallery was not refreshed: {error}")
 
 
-def refresh(results: Path, ended: Path | None = None) -> Path:
-    """Write every run's `report.html` and the results folder's `index.html` anew: its path.
+def refresh(results: Path, ended: Path | None = None, reports: bool = True) -> Path:
+    """Write `index.html` into the results folder anew, and give its path.
 
-    The folder `ended` belongs to a run that ends just now: only its reports are written, and that
-    it is still marked as unfinished is not shown. Raises UserError as `write_index` does.
-    """
-    for folder in [ended] if ended else run_folders(results):
-        for place in places(folder):
-            with contextlib.suppress(Exception):  # what is wrong with it is for its row to say
-                write_report(read_run(place))
-    return write_index(results, ended)
-
-
-def write_index(results: Path, ended: Path | None = None) -> Path:
-    """Write `index.html` alone, and give its path.
-
-    Raises UserError where the page cannot be written, or would replace another.
+    Every run with a result gets its `report.html`, unless there are to be no `reports`. The folder
+    `ended` belongs to a run that ends just now: only its reports are written, and that it is still
+    marked as unfinished is not shown. Raises UserError where the page cannot be written, or would
+    replace another.
     """
     page = results / "index.html"
     start = read_text(page)[:1000] if page.is_file() else ""
     if page.exists() and not any(mark in start for mark in SIGNATURES):
         raise UserError(f"{page} is not a gallery of runs: move it, and refresh again")
-    folders = run_folders(results)
+    files = results.glob("*/*/*")
+    folders = sorted({file.parent for file in files if file.name in A_RUN_HOLDS})
+    for folder in ([ended] if ended else folders) if reports else ():
+        for place in places(folder):
+            with contextlib.suppress(Exception):  # what is wrong with it is for its row to say
+                write_report(read_run(place))
     rows = [row_of(place, results, ended) for folder in folders for place in places(folder)]
     refreshed = datetime.now().astimezone().isoformat(" ", "minutes")[:16]
     write_page(page, "gallery.html", {"refreshed": refreshed, "runs": rows})
     return page
-
-
-def run_folders(results: Path) -> list[Path]:
-    """The folders of all runs and sweeps, even of damaged ones."""
-    files = results.glob("*/*/*")
-    return sorted({file.parent for file in files if file.name in A_RUN_HOLDS})
 
 
 def write_report(run: SavedRun) -> None:
@@ -123,7 +112,8 @@ def row_of(place: Path, results: Path, ended: Path | None) -> dict:
         if place != ended and (reason := why_unfinished(place)):
             row["unfinished"] = reason
             if reason.startswith(STARTED):
-                row["alive"] = (place / MARKER).stat().st_mtime  # see live.py
+                signs = (place / MARKER, *place.rglob("history.csv"))  # of life: see live.py
+                row["alive"] = max(path.stat().st_mtime for path in signs)
         config = read_config(place)
         row |= settings(config)
         run = SavedRun(place, config, {})
@@ -200,20 +190,16 @@ def measurements(run: SavedRun) -> dict:
 
 
 def under_way(run: SavedRun) -> tuple[SavedRun, dict]:
-    """The training that is going on, of several seeds the last one, and how far all of them are.
-
-    Its curves end at so many `epochs`; of a run's `planned` epochs some are `done`, and the others
-    take about so many seconds.
-    """
-    found = [*run.folder.glob("history.csv"), *run.folder.glob("seed-*/history.csv")]
+    """The training that is going on, of several seeds the last one, and how far all of them are."""
+    epochs, found = run.config["epochs"], [*run.folder.glob("**/history.csv")]
     files = sorted(found, key=lambda path: path.stat().st_mtime)
-    epochs = run.config["epochs"]
-    planned = epochs * len(run.config["seeds"])
     seconds = [row["seconds"] for file in files for row in read_history(file.parent).rows]
-    progress = {"epochs": epochs, "planned": planned, "done": len(seconds)}
+    progress = {"epochs": epochs, "planned": epochs * len(run.config["seeds"])}
+    progress["done"] = len(seconds)
     if seconds:
         since = time.time() - files[-1].stat().st_mtime
-        progress["seconds"] = max(np.median(seconds) * (planned - len(seconds)) - since, 0)
+        left = np.median(seconds) * (progress["planned"] - len(seconds))
+        progress["seconds"] = max(left - since, 0)
     return SavedRun(files[-1].parent if files else run.folder, run.config, {}), progress
 
 

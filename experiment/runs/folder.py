@@ -78,7 +78,7 @@ def metrics_of_finished(folder: Path, epochs: int) -> dict | None:
     if (folder / MARKER).exists() or not (folder / "metrics.json").exists():
         return None
     metrics = read_metrics(folder)
-    whole = not metrics["stopped_early"] and metrics.get("epochs", 0) >= epochs
+    whole = not metrics.get("stopped_early") and metrics.get("epochs", 0) >= epochs
     return metrics if whole else None
 
 

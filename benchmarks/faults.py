@@ -6,7 +6,8 @@ resume from its last checkpoint and end as one that was never killed; a damaged 
 or refused in one line (whether what is read is still right is not checked).
 
     python -m benchmarks.faults                   # under an hour on two cores
-    python -m benchmarks.faults fuzz disk         # some of: kill, fuzz, concurrent, disk
+    python -m benchmarks.faults wrong streams     # some of: kill, operations, cores, streams, fuzz,
+                                                  # wrong, concurrent, disk
 """
 
 import contextlib
@@ -24,7 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.damaged_files import read_damaged
+from benchmarks.kill_points import change_cores, kill_at_operations, lose_streams
 from benchmarks.runs import BenchmarkParser, start_script
+from benchmarks.wrong_files import read_wrong
 from common.errors import UserError
 from common.files import read_arrays, read_json
 from experiment.runs.checkpoints import checkpoint_paths, read_checkpoint
@@ -50,8 +53,17 @@ Tries = Iterator[tuple[str, str | None]]
 
 def main() -> None:
     """Try what the command line names, and write the table."""
-    faults = {"kill": kill, "fuzz": fuzz, "concurrent": run_at_once, "disk": fill_disk}
-    usual = {"kill": 60, "fuzz": 10_000, "concurrent": 200, "disk": 40}
+    faults = {
+        "kill": kill,
+        "operations": lambda _, folder: kill_at_operations(folder, difference),
+        "cores": lambda _, folder: change_cores(folder),
+        "streams": lambda _, folder: lose_streams(folder, difference),
+        "fuzz": fuzz,
+        "wrong": read_wrong,
+        "concurrent": run_at_once,
+        "disk": fill_disk,
+    }
+    usual = {"kill": 60, "fuzz": 10_000, "wrong": 500, "concurrent": 200, "disk": 40}
     parser = BenchmarkParser("faults", __doc__, continues=False)
     parser.add_argument("faults", nargs="*", type=one_of("fault", faults), metavar="FAULT")
     parser.add_argument("--times", type=whole_number(1), metavar="N", help=f"instead of {usual}")
@@ -59,7 +71,7 @@ def main() -> None:
         args = results.args
         for name, _ in results.missing(args.faults or faults, ["counts"]):
             with tempfile.TemporaryDirectory() as folder:
-                counts = count(faults[name](args.times or usual[name], Path(folder)))
+                counts = count(faults[name](args.times or usual.get(name), Path(folder)))
             results.keep(name, "counts", counts)
     sys.exit(any(row["lost"] != "0" for row in rows(results.measured)))
 

@@ -321,7 +321,7 @@ def test_stopped_runs_and_lost_seeds_are_noted(tmp_path):
     (folder / "metrics.json").write_text(json.dumps(metrics | {"stopped_early": True}))
     whole = save_run(tmp_path / "mnist_dense" / "seeds", seeds=[1, 2, 3])
     (whole / "metrics.json").write_text(
-        '{"test_accuracy": 0.8, "test_loss": 1, "training_seconds": 4, "seeds": [1, 2]}'
+        '{"test_accuracy": 0.8, "test_loss": 1.0, "training_seconds": 4, "seeds": [1, 2]}'
     )
     for seed, accuracy in ((1, 0.7), (2, 0.9)):
         member = save_run(

@@ -246,6 +246,17 @@ def test_finished_members_of_a_sweep_are_not_run_again(experiment, tmp_path):
     assert not list(first.folder.rglob(MARKER))
 
 
+def test_a_sweep_with_seeds_that_was_killed_at_its_very_end_is_resumed(tiny_data, tmp_path):
+    options = ["--results-dir", str(tmp_path)]
+    sweep = [*QUICK, "--epochs", "1", "--hidden", "4", "8", "--seed", "1", "2", "--name", "a"]
+    folder = mnist_dense.main([*sweep, *options])[0].folder.parents[1]
+    for mark in (folder, folder / "hidden-8"):
+        (mark / MARKER).write_text("started long ago")
+    (folder / "sweep.md").unlink()
+    assert len(mnist_dense.main(["--resume", "a", *options])) == 4
+    assert (folder / "sweep.md").exists() and not list(folder.rglob(MARKER))
+
+
 def test_other_images_are_refused_and_another_machine_is_a_warning(
     unfinished, experiment, refused, tmp_path, capsys, monkeypatch
 ):

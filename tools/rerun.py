@@ -55,7 +55,7 @@ def options_again(folder: Path, config: dict) -> list[str]:
     words = isinstance(typed, list) and typed and all(isinstance(word, str) for word in typed)
     if not words or script not in {path.stem for path in REPOSITORY.glob("*.py")}:
         raise UserError(f"{folder / 'config.json'} does not say how the run was started")
-    if any(entry.get("epochs") != config["epochs"] for entry in config.get("resumed", [])):
+    if any(entry.get("epochs") != config.get("epochs") for entry in config.get("resumed", [])):
         raise UserError(f"{folder.name} was resumed with more epochs, which cannot be repeated")
     if (folder.parent / "config.json").exists():
         raise UserError(f"{folder.name} is one of several runs: name all of them, {folder.parent}")

@@ -118,12 +118,13 @@ def load_dense_network(run: SavedRun) -> DenseNetwork:
     """The network in a model.npz. Raises UserError where it is not the one of the options."""
     path, config = run.folder / "model.npz", run.config
     arrays = list(read_arrays(path).values())
-    sizes = [784, *config["hidden"], 10]
+    sizes = [784, *config.get("hidden", ()), 10]
     shapes = [shape for pair in pairwise(sizes) for shape in (pair, pair[1:])]
     finite = all(values.dtype.kind == "f" and np.isfinite(values).all() for values in arrays)
     if not finite or [values.shape for values in arrays] != shapes:
         raise UserError(f"{path} is not the network of {sizes} units")
-    return DenseNetwork(arrays, config["activation"], rescale=config["rescale"])
+    activation, rescale = config.get("activation", "relu"), config.get("rescale", True)
+    return DenseNetwork(arrays, activation, rescale=rescale)
 
 
 def load_keras_model(path: Path):

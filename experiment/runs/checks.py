@@ -1,6 +1,5 @@
 """What config.json and metrics.json may hold: each value's type and range, and what must agree."""
 
-import math
 from argparse import ArgumentTypeError
 from pathlib import Path
 
@@ -8,78 +7,53 @@ from common.data.originals import ORIGINALS
 from common.errors import UserError
 from experiment.options import OPTIONS
 
-
-def text(value) -> bool:
-    return isinstance(value, str) and value.isprintable()
-
-
-def flag(value) -> bool:
-    return isinstance(value, bool)
-
-
-def count(value) -> bool:
-    return isinstance(value, int) and not flag(value) and 0 <= value < 2**60
-
-
-def amount(value) -> bool:
-    return count(value) or (isinstance(value, float) and 0 <= value < math.inf)
-
-
-def fraction(value) -> bool:
-    return amount(value) and value <= 1 + 1e-6  # a sum in float32 may be rounded up
-
-
-def loss(value) -> bool:
-    return count(value) or isinstance(value, float)  # which may be infinite or NaN
-
-
-def or_none(form):
-    return lambda value: value is None or form(value)
-
-
-# The form of a list is that of its items, of a dictionary that of all its values.
+COUNT, AMOUNT, FRACTION = range(10**15), (0, 1e15), (0, 1 + 1e-6)
+# A form is a type, `object` for any; a range of whole numbers, or as a pair of any numbers; or a
+# list or dictionary of these.
 CONFIG = {
-    **dict.fromkeys("script recipe title fingerprint started".split(), text),
-    "dataset": lambda value: value in list(ORIGINALS),
-    "synthetic": flag,
-    "seeds": [count],
-    "combinations": [{"": lambda value: True}],
-    "command_line": [lambda value: isinstance(value, str)],  # also with paths of any bytes
-    "versions": {"": text},
-    "resumed": [lambda value: matches(value, {"": lambda value: True})],
+    **dict.fromkeys("script recipe dataset title fingerprint started".split(), str),
+    "synthetic": bool,
+    "seeds": [COUNT],
+    "combinations": [{"": object}],
+    "command_line": [object],
+    "versions": {"": str},
+    "resumed": [{"": object}],
 }
 METRICS = {
-    **dict.fromkeys("parameters epochs".split(), count),
-    **dict.fromkeys("training_accuracy validation_accuracy".split(), or_none(fraction)),
-    **dict.fromkeys("training_loss validation_loss test_loss_sd".split(), or_none(loss)),
-    **dict.fromkeys("images_per_second peak_memory_bytes".split(), or_none(amount)),
-    "test_accuracy": fraction,
-    "test_accuracy_sd": or_none(amount),
-    "test_accuracy_of_each": [fraction],
-    "test_loss": loss,
-    "test_loss_of_each": [loss],
-    "kept_epoch": or_none(count),
-    **dict.fromkeys(("stopped_early", "out_of_patience"), flag),
-    "unconfirmed_mistakes": [count],
-    "seconds": {"": amount},
-    "training_seconds": amount,
-    "seeds": [count],
-    "per_class": {"": {"": fraction}},
-    "confusion_matrix": [[count]],
+    **dict.fromkeys("parameters epochs kept_epoch peak_memory_bytes".split(), COUNT),
+    **dict.fromkeys("test_accuracy training_accuracy validation_accuracy".split(), FRACTION),
+    **dict.fromkeys("test_loss training_loss validation_loss".split(), float),
+    **dict.fromkeys("test_accuracy_sd images_per_second training_seconds".split(), AMOUNT),
+    "test_loss_sd": float,
+    "test_accuracy_of_each": [FRACTION],
+    "stopped_early": bool,
+    "out_of_patience": bool,
+    "unconfirmed_mistakes": [COUNT],
+    "seconds": {"": AMOUNT},
+    "seeds": [COUNT],
+    "per_class": {"": {"": FRACTION}},
+    "confusion_matrix": [[COUNT]],
 }
 IN_CONFIG = "script recipe dataset title synthetic fingerprint data_dir seed seeds combinations"
 IN_METRICS = "test_accuracy test_loss parameters seconds stopped_early"
 OF_SEVERAL_SEEDS = "test_accuracy test_loss seeds training_seconds"
-MAY_BE_NULL = ("learning_rate", "patience", "data_dir", "name", "devices")  # of the options
+MAY_BE_NULL = "learning_rate patience data_dir name devices peak_memory_bytes".split()
+MAY_BE_NULL += "test_accuracy_sd test_loss_sd training_accuracy training_loss".split()
+MAY_BE_NULL += "validation_accuracy validation_loss images_per_second kept_epoch".split()
 
 
 def matches(value, form) -> bool:
     """Whether a value has a form, as in `CONFIG`."""
+    kind = type(value)
+    if isinstance(form, tuple):
+        return kind in (int, float) and form[0] <= value <= form[1]
+    if isinstance(form, range):
+        return kind is int and value in form
     if isinstance(form, list):
-        return isinstance(value, list) and all(matches(each, *form) for each in value)
+        return kind is list and all(matches(each, *form) for each in value)
     if isinstance(form, dict):
-        return isinstance(value, dict) and all(matches(v, form[""]) for v in value.values())
-    return form(value)
+        return kind is dict and all(matches(each, form[""]) for each in value.values())
+    return form is object or (kind is form and (kind is not str or value.isprintable()))
 
 
 def check(content: dict, forms: dict, needed: str) -> None:
@@ -87,7 +61,8 @@ def check(content: dict, forms: dict, needed: str) -> None:
     if missing := [key for key in needed.split() if key not in content]:
         raise ValueError(f"it lacks {', '.join(missing)}")
     for key in content.keys() & forms.keys():
-        if not matches(content[key], forms[key]):
+        known = content[key] is None and key in MAY_BE_NULL
+        if not (known or matches(content[key], forms[key])):
             raise ValueError(f"{key} cannot be {content[key]!r:.80}")
 
 
@@ -95,6 +70,8 @@ def checked_config(path: Path, config: dict) -> dict:
     """A config.json's content, its options as from the command line. Raises UserError."""
     try:
         check(config, CONFIG, IN_CONFIG)
+        if config["dataset"] not in ORIGINALS:
+            raise ValueError(f"there is no dataset {config['dataset']}")
         names, *others = [list(combination) for combination in config["combinations"]]
         if config["seeds"][0] != config["seed"] or any(other != names for other in others):
             raise ValueError("its seeds or combinations do not agree")
@@ -110,7 +87,7 @@ def typed(name: str, value, several: bool = False):
     if several and isinstance(value, list):
         return [typed(name, each) for each in value]
     option = OPTIONS[name]
-    kind = object if option.type else bool if flag(option.default) else str
+    kind = object if option.type else bool if option.default in (True, False) else str
     if not isinstance(value, kind) or (value is None and name not in MAY_BE_NULL):
         raise ValueError(f"{name} cannot be {value!r:.80}")
     try:

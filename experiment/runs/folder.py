@@ -80,7 +80,7 @@ def metrics_of_finished(folder: Path, epochs: int) -> dict | None:
         return None
     metrics = read_metrics(folder)
     ended = metrics.get("out_of_patience") or metrics.get("epochs", 0) >= epochs
-    whole = ended and not metrics["stopped_early"]
+    whole = ended and not metrics.get("stopped_early")
     return metrics if whole else None
 
 

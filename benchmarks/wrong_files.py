@@ -1,0 +1,204 @@
+"""Files of a run that are whole but wrong: values replaced, and files of another run.
+
+For `python -m benchmarks.faults`. All is read in this process, of a small run on a few images.
+"""
+
+import contextlib
+import copy
+import csv
+import io
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from PIL import Image
+
+import mnist_dense
+from common.data.dataset import Dataset
+from common.errors import UserError
+from common.files import read_arrays, write_arrays, write_json
+from experiment.runs.checkpoints import checkpoint_paths
+from tools import compare, predict, report, rerun
+from tools.saved import load_model, read_runs
+
+QUICK = "--engine numpy --hidden 8 --figures none --quiet".split()
+# What a value is replaced by, and a cell of history.csv.
+VALUES = [
+    *(None, True, False, 0, 1, -1, 7, 10**30, 0.5, -0.5, float("nan"), float("inf"), "", "text"),
+    *("../x", "a\x1b[2J\nb", [], [[]], [None], ["text"], [1, 2], {}, {"a": None}, {"a": [1]}),
+]
+CELLS = ["", "0", "-1", "2", "0.5", "nan", "inf", "1e400", "text", "1,1"]
+Tries = Iterator[tuple[str, str | None]]
+
+
+@contextlib.contextmanager
+def tiny_data() -> Iterator[None]:
+    """Let scripts and tools load 300 training and 100 test images, and draw no pixel."""
+    labels = np.arange(400, dtype=np.uint8) % 10
+    images = np.random.default_rng(0).integers(0, 50, (400, 28, 28)).astype(np.uint8)
+    images[np.arange(400), labels * 2] = 255  # a bright row says the class
+    parts = {"train_images": images[:300], "train_labels": labels[:300]}
+    parts |= {"test_images": images[300:], "test_labels": labels[300:], "synthetic": False}
+    words = {"name": "mnist", "title": "MNIST", "source": "a benchmark", "fingerprint": "0" * 64}
+    data = Dataset(class_names=tuple("0123456789"), **words, **parts)
+
+    def savefig(figure, path, **options) -> None:
+        path.write_bytes(b"")
+
+    with contextlib.ExitStack() as stack:
+        for name in ("experiment.run.load", "tools.saved.load"):
+            stack.enter_context(mock.patch(name, lambda *arguments, **options: data))
+        stack.enter_context(mock.patch("matplotlib.figure.Figure.savefig", savefig))
+        yield
+
+
+def train(results: Path, *options: object) -> Path:
+    """The folder of a small run."""
+    argv = [*QUICK, "--results-dir", results, *options]
+    return mnist_dense.main(list(map(str, argv))).folder
+
+
+def read_wrong(tries: int, results: Path) -> Tries:
+    """Give so many wrong values of each file to all that reads it; then, whole files of others.
+
+    A wrong value is to be read, or refused in a line; what is another run's is to be refused.
+    """
+    generator = random.Random(1)
+    with tiny_data():
+        train(results, "--epochs", 2, "--name", "other", "--seed", 2, "--dropout", 0.4)
+        run = train(results, "--epochs", 2, "--name", "wrong")
+        pristine = shutil.copytree(run, results / "pristine")
+        for name in ("config.json", "metrics.json"):
+            content = json.loads((run / name).read_text(encoding="utf-8"))
+            for wrong in generator.choices(list(replacements(content)), k=tries):
+                write_json(run / name, wrong)
+                yield f"wrong value: {name}", problem_of_any(run, pristine)
+        rows = list(csv.reader((run / "history.csv").open(newline="", encoding="utf-8")))
+        for _ in range(tries):
+            changed = copy.deepcopy(rows)
+            cells = generator.choice(changed)
+            cells[generator.randrange(len(cells))] = generator.choice(CELLS)
+            (run / "history.csv").write_text("\n".join(map(",".join, changed)) + "\n")
+            yield "wrong value: history.csv", problem_of_any(run, pristine)
+        yield from read_foreign(run, pristine, results)
+
+
+def replacements(content: dict) -> Iterator[dict]:
+    """Copies of a JSON object, in each another value replaced, at any depth, or left out."""
+
+    def places(value, path=()) -> Iterator[tuple]:
+        inner = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, each in inner:
+            yield (*path, key)
+            if isinstance(each, dict | list):
+                yield from places(each, (*path, key))
+
+    for *parents, last in places(content):
+        for value in [*VALUES, ...]:
+            changed = inner = copy.deepcopy(content)
+            for key in parents:
+                inner = inner[key]
+            inner[last] = value
+            if value is ...:
+                del inner[last]
+            yield changed
+
+
+def problem_of_any(run: Path, pristine: Path) -> str | None:
+    """What went wrong where a run was read in all ways; it is put back as it was."""
+    results, picture = run.parents[1], run.parents[1] / "picture.png"
+    Image.fromarray(np.pad(np.zeros((20, 4), np.uint8), 18, constant_values=255)).save(picture)
+    where = ["--results-dir", str(results)]
+    calls = {
+        "compare": partial(compare.main, ["wrong", "other", *where]),
+        "report": partial(report.main, ["wrong", *where]),
+        "predict": partial(predict.main, ["wrong", str(picture), *where]),
+        "rerun": partial(rerun.main, ["wrong", *where]),
+        "resume": partial(
+            mnist_dense.main, ["--resume", "wrong", "--epochs", "3", "--figures", "none", *where]
+        ),
+    }
+    with mock.patch.object(rerun, "start", lambda folder, *_: folder):
+        found = [f"{name}: {said}" for name, call in calls.items() if (said := problem(call))]
+    restore(run, pristine)
+    return "; ".join(found) or None
+
+
+def problem(call: Callable[[], object]) -> str | None:
+    """What is wrong with how a call ends; None where it succeeds, or is refused in lines."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            call()
+        except SystemExit as end:
+            return None if end.code in (0, 1, 2) else f"exit status {end.code}"
+        except BaseException as error:
+            return repr(error)[:300]
+    return None
+
+
+def read_foreign(run: Path, pristine: Path, results: Path) -> Tries:
+    """Files of another run, arrays of another kind, an empty history: each is to be refused."""
+    other, checkpoint = run.with_name("other"), checkpoint_paths(run)[0]
+    longer = train(results, "--epochs", 4, "--name", "longer")
+    resume = ["--resume", "wrong", "--epochs", "3", "--results-dir", str(results), "--quiet"]
+    again = partial(mnist_dense.main, [*resume, "--figures", "none"])
+
+    def altered(path: Path, change: Callable) -> Callable[[], None]:
+        return lambda: write_arrays(path, **{k: change(v) for k, v in read_arrays(path).items()})
+
+    def text(values: np.ndarray) -> np.ndarray:
+        return values if values.dtype == np.uint8 else values.astype("U9")
+
+    def complex_numbers(values: np.ndarray) -> np.ndarray:
+        return values if values.dtype == np.uint8 else values.astype(complex)
+
+    def scaled(values: np.ndarray) -> np.ndarray:
+        return values if values.dtype == np.uint8 else values * np.float32(np.nan)
+
+    predictions, model = run / "test_predictions.npz", run / "model.npz"
+    kinds = {
+        "checkpoint": (checkpoint, again),
+        "test_predictions.npz": (predictions, lambda: read_runs(run)[0].predictions),
+        "model.npz": (model, lambda: load_model(read_runs(run)[0])),
+    }
+    for name, (path, read) in kinds.items():
+        for change in (text, complex_numbers, scaled):
+            yield f"wrong kind of numbers: {name}", accepted(altered(path, change), read)
+            restore(run, pristine)
+    for name, source in (("other", other), ("longer", longer)):
+        for path in checkpoint_paths(source):
+            copied = partial(shutil.copy, path, run)
+            yield "another run's checkpoint", accepted(copied, again) and f"{name}, {path.name}"
+            restore(run, pristine)
+    copied = partial(shutil.copy, other / "test_predictions.npz", run)
+    yield "another run's predictions", accepted(copied, kinds["test_predictions.npz"][1])
+    restore(run, pristine)
+    empty = partial((run / "history.csv").write_bytes, b"")
+    yield "an empty history.csv", accepted(empty, lambda: read_runs(run)[0].history)
+    restore(run, pristine)
+
+
+def restore(run: Path, pristine: Path) -> None:
+    """Put a run back as it was."""
+    shutil.rmtree(run)
+    shutil.copytree(pristine, run)
+
+
+def accepted(change: Callable[[], object], read: Callable[[], object]) -> str | None:
+    """What is wrong where `read` does not refuse a changed file; None where it does, in a line."""
+    change()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()) as errors:
+            read()
+    except UserError:
+        return None
+    except SystemExit:
+        return None if "Traceback" not in errors.getvalue() else errors.getvalue()
+    except BaseException as error:
+        return repr(error)[:300]
+    return "it was taken"

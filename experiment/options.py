@@ -141,7 +141,7 @@ GROUPS = {
         "resume": Option(None, "continue this run, or latest; --epochs may grow", str, "NAME"),
         "results_dir": Option(RESULTS, "where run folders go", absolute_path, "FOLDER"),
         "figures": _named("all", "all, curves or none; tools.report draws later", FIGURES),
-        "show": Option(False, "open the gallery at the start, the curves at the end"),
+        "show": Option(False, "open the gallery; in a notebook, show the curves at the end, too"),
         "tensorboard": Option(False, "also write logs for TensorBoard, where it is installed"),
         "quiet": Option(False, "print only warnings and the result"),
         "debug": Option(False, "show the traceback of an error"),

@@ -146,19 +146,8 @@ def peak_memory() -> int | None:
 
 
 def show(picture: Path) -> None:
-    """Show a saved picture: below the cell of a notebook, or in a window if there is a screen."""
-    try:
-        if "ipykernel" in sys.modules:
-            from IPython.display import Image, display
+    """Show a saved picture below the cell of a notebook; elsewhere a browser shows the gallery."""
+    if "ipykernel" in sys.modules and picture.exists():
+        from IPython.display import Image, display
 
-            display(Image(filename=picture))
-            return
-        from matplotlib import pyplot
-
-        if pyplot.get_backend().lower() == "agg":
-            raise RuntimeError("there is no screen")
-        pyplot.figure(figsize=(10, 5), layout="tight").gca().imshow(pyplot.imread(picture))
-        pyplot.axis("off")
-        pyplot.show()
-    except Exception as error:
-        warn(f"cannot show {picture}: {error}")
+        display(Image(filename=picture))

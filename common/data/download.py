@@ -5,7 +5,6 @@ import os
 import sys
 import tempfile
 import threading
-import time
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,10 +14,10 @@ from typing import Any
 
 from common.console import say
 from common.errors import UserError
+from common.files import atomic_path
 
 ANSWER_SECONDS = 5.0  # for name look-up, connection and first answer together
 STALL_SECONDS = 10.0  # of silence in the middle of a file
-STALE_SECONDS = 3600.0  # since a partial file was last written: its process is gone
 CONTAINER_BYTES = 1 << 16  # what gzip or zip may add to what they hold
 
 
@@ -32,28 +31,20 @@ def fetch(url: str, place: Path, size: int, check: Callable, quiet: bool = False
     What lay at `place` stays until its successor is checked. Raises DownloadError (network, disk,
     size) or what `check` raises; no partial file is left.
     """
-    for part in place.parent.glob(f"{place.name}.*.part"):
-        with suppress(OSError):
-            if time.time() - part.stat().st_mtime > STALE_SECONDS:
-                part.unlink()
-    part = place.with_name(f"{place.name}.{os.getpid()}.part")
     if not quiet:
         say(f"downloading {url}")
     try:
         with closing(_open(url)) as response:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _save(response, part, size + CONTAINER_BYTES)
-        checked = check(part)
-        part.replace(place)
-        return checked
+            content = _read(response, size + CONTAINER_BYTES)
+        place.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = " ".join(str(error).split()).removeprefix("<urlopen error ").removesuffix(">")
         if "CERTIFICATE_VERIFY_FAILED" in reason:
             reason += "; on macOS run 'Install Certificates.command' in Python's folder"
         raise DownloadError(reason or type(error).__name__) from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    with atomic_path(place) as part:
+        part.write_bytes(content)
+        return check(part)
 
 
 def keras_caches() -> list[Path]:
@@ -98,19 +89,18 @@ def _open(url: str) -> http.client.HTTPResponse:
         raise TimeoutError(f"no answer within {ANSWER_SECONDS:g} s") from None
 
 
-def _save(response: http.client.HTTPResponse, part: Path, limit: int) -> None:
-    """Write the body of `response` to `part`; OSError if it is too large, cut short or stalled."""
-    declared, received = response.length, 0
-    with part.open("wb") as file:
-        # read1 returns what has come; read would wait for a full chunk, however slowly it drips in.
-        while chunk := response.read1(1 << 16):
-            received += len(chunk)
-            if received > limit:
-                raise OSError(f"more than the expected {limit:,} bytes")
-            file.write(chunk)
-            if declared and sys.stderr.isatty():
-                end = "\n" if received == declared else ""
-                progress = f"\r{received / declared:6.1%} of {declared / 1e6:.1f} MB"
-                print(progress, end=end, file=sys.stderr, flush=True)
-    if declared is not None and received < declared:
-        raise OSError(f"cut short: {received:,} of {declared:,} bytes")
+def _read(response: http.client.HTTPResponse, limit: int) -> bytes:
+    """The body of `response`; OSError if it is too large, cut short or stalled."""
+    declared, content = response.length, bytearray()
+    # read1 returns what has come; read would wait for a full chunk, however slowly it drips in.
+    while chunk := response.read1(1 << 16):
+        content += chunk
+        if len(content) > limit:
+            raise OSError(f"more than the expected {limit:,} bytes")
+        if declared and sys.stderr.isatty():
+            end = "\n" if len(content) == declared else ""
+            progress = f"\r{len(content) / declared:6.1%} of {declared / 1e6:.1f} MB"
+            print(progress, end=end, file=sys.stderr, flush=True)
+    if declared is not None and len(content) < declared:
+        raise OSError(f"cut short: {len(content):,} of {declared:,} bytes")
+    return bytes(content)

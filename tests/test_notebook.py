@@ -56,6 +56,7 @@ def test_every_cell_of_the_tour_runs_in_a_kernel_and_shows_its_pictures(copy):
         kernel.shutdown_kernel(now=True)
     assert pictures == 4  # curves, mistakes, the comparison, one's own digit
     assert "epoch 2/2" in printed and "test accuracy" in printed and "my-digit.png: 7" in printed
+    assert len([*copy.glob("results/mnist_cnn/*/draw.html")]) == 1
     assert {"mnist_cnn", "mnist_dense", "comparisons"} <= {p.name for p in copy.glob("results/*")}
 
 

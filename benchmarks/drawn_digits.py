@@ -6,7 +6,7 @@ random sizes and places. `--training` takes training digits: the pad was develop
 folder.
 
     python mnist_cnn.py --name digits
-    python -m benchmarks.drawn_digits digits      # two minutes
+    python -m benchmarks.drawn_digits digits      # some minutes
 """
 
 import base64

@@ -33,7 +33,7 @@ def test_a_results_folder_may_have_any_bytes_in_its_name(tiny_data, tmp_path, ca
     results = tmp_path / os.fsdecode(b"caf\xe9")
     options = ["--results-dir", str(results)]
     run = mnist_dense.main([*QUICK, *options, "--name", "first"])
-    assert read_config(run.folder)["results_dir"] == str(results)
+    assert read_config(run.folder)["results_dir"] == results
     mnist_dense.main(["--resume", "first", "--epochs", "3", "--figures", "none", *options])
     gallery.main(options)
     assert "caf\\udce9" in capsys.readouterr().out

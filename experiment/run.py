@@ -28,7 +28,6 @@ from experiment.runs.folder import (
     MARKER,
     STARTED,
     create_folder,
-    has_begun,
     keep_script,
     lock,
     mark_finished,
@@ -100,7 +99,8 @@ class Runs:
         self.args, self.dataset, self.device, self.folder = args, dataset, device, folder
         self.groups: list[Group] = []
         self.told: set[str] = set()
-        if not args.resume and has_begun(folder):  # in the moment before it was locked
+        begun = (folder / "config.json").exists()
+        if begun and not args.resume:  # in the moment before it was locked
             raise UserError(f"{folder} exists already: choose another --name")
         remove_partial_files(folder)
         self.overview = self._begin(folder, args)
@@ -177,7 +177,7 @@ class Runs:
         elif engine == "tensorflow":  # also where Keras computes in bfloat16
             device = replace(device, precision="float32", count=1)
         run = Run(folder, args, self.dataset, device, told=self.told)
-        resumed = has_begun(folder)
+        resumed = (folder / "config.json").exists()
         if resumed and (metrics := metrics_of_finished(folder, args.epochs)):
             run.history, run.metrics = read_history(folder), metrics
             run.history.seconds = metrics["seconds"]["training"]

@@ -113,11 +113,6 @@ def create_folder(parent: Path, name: str, numbered: bool = False) -> Path:
     raise UserError(f"{folder} exists already: choose another --name, or delete it first")
 
 
-def has_begun(folder: Path) -> bool:
-    """Whether a folder is that of a run that can be resumed."""
-    return (folder / "config.json").exists()
-
-
 def remove_partial_files(folder: Path) -> None:
     """Remove what a process that was killed while writing has left: see `atomic_path`."""
     for path in folder.rglob(".[0-9]*-*"):

@@ -40,7 +40,6 @@ RECIPES = {  # what a recipe leaves out is as in "default"
 OPTIONS = {
     "network": {  # --network takes these; each with the options it uses
         "deep": "filters dropout",
-        "strided": "filters dropout",
         "three_convolutions": "filters dropout",
     },
     "augmenter": {

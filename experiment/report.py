@@ -10,12 +10,12 @@ from statistics import mean
 from types import ModuleType
 
 import numpy as np
-from scipy.special import log_softmax
 
 from common.augment import augmentation_examples, predict
 from common.console import warn
 from common.data.dataset import Dataset
 from common.files import atomic_path, write_arrays, write_json
+from common.networks.dense_numpy import cross_entropy_and_softmax
 from experiment.runs.checkpoints import remove_checkpoints
 from experiment.runs.history import History, write_history
 from experiment.runs.run import Run
@@ -67,7 +67,7 @@ def measure(model, data: Dataset, run: Run, logits: np.ndarray, seconds: float) 
         "dataset": data.title,
         "synthetic": data.synthetic,
         "test_accuracy": float(np.trace(confusions) / confusions.sum()),
-        "test_loss": cross_entropy(logits, labels),
+        "test_loss": cross_entropy_and_softmax(logits.astype(np.float64), labels)[0],
         "parameters": model.count_params(),
         **final_measurements(history),
         "epochs": len(history.rows),
@@ -108,11 +108,6 @@ def figures_module(args: Namespace) -> ModuleType | None:
     except ImportError as error:
         warn(f"no figures, because {error}")
         return None
-
-
-def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean cross-entropy in nats of the softmax of `logits` (n, classes)."""
-    return float(-log_softmax(logits.astype(np.float64), 1)[np.arange(len(labels)), labels].mean())
 
 
 def final_measurements(history: History) -> dict[str, float | None]:

@@ -99,7 +99,7 @@ class Runs:
         self.args, self.dataset, self.device, self.folder = args, dataset, device, folder
         self.groups: list[Group] = []
         self.told: set[str] = set()
-        if not args.resume and (folder / "config.json").exists():  # just now
+        if not args.resume and (folder / "config.json").exists():  # before it was locked
             raise UserError(f"{folder} exists already: choose another --name")
         remove_partial_files(folder)
         self.overview = self._begin(folder, args)

@@ -53,11 +53,6 @@ def test_the_network_of_strides(blocks):
     assert model.count_params() == wanted
 
 
-def test_the_network_of_strides_for_garments():
-    wanted = (25 + 1) * 8 + (9 * 8 + 1) * 16 + (7 * 7 * 16 + 1) * 256 + (256 + 1) * 10
-    assert garments("strided").count_params() == wanted
-
-
 def test_the_network_of_cosines_has_a_first_layer_of_waves_that_training_leaves_alone():
     model = digits("cosines", filters=16)
     waves = model.layers[2].get_weights()[0].reshape(25, 16)

@@ -53,7 +53,7 @@ def test_training_ends_so_many_epochs_after_the_best_and_keeps_its_weights(
     assert (len(history.rows), history.kept) == (trained, best)
     assert history.out_of_patience == (patience < 4)
     assert not history.stopped and not history.failure
-    training.recorder.restore_best()
+    training.recorder.finish()
     assert np.array_equal(training.values, np.full(5, best))
 
 
@@ -70,7 +70,7 @@ def test_a_killed_run_resumed_ends_at_the_same_epoch_with_the_same_weights(kille
     if done < 7:
         epochs(again, LOSSES[done:], done)
     assert len(again.run.history.rows) == 5 and again.run.history.out_of_patience
-    again.recorder.restore_best()
+    again.recorder.finish()
     assert np.array_equal(again.values, np.full(5, 2))
 
 
@@ -104,7 +104,7 @@ def test_it_says_what_is_kept_and_that_the_rate_was_not_yet_annealed(
     training = Weights(tmp_path, patience=3, epochs=len(losses), schedule=schedule, quiet=False)
     epochs(training, losses)
     capsys.readouterr()
-    training.recorder.restore_best()
+    training.recorder.finish()
     first, *rest = capsys.readouterr().out.splitlines()
     told = "trained 5 of 7 epochs, and kept the weights of epoch 2, with the lowest validation loss"
     assert noted is False or first == told
@@ -115,7 +115,7 @@ def test_a_training_that_fails_keeps_the_last_good_weights_as_ever(tmp_path):
     training = Weights(tmp_path, patience=3)
     epochs(training, LOSSES[:3])
     training.epoch(3, np.inf)
-    training.recorder.restore_best()
+    training.recorder.finish()
     assert training.run.history.failure and np.array_equal(training.values, np.full(5, 3))
 
 

@@ -51,9 +51,8 @@ def main(argv: Sequence[str] = ()) -> None:
 
 def options_again(folder: Path, config: dict) -> list[str]:
     """The options that give the same run again. Raises UserError where there are none."""
-    typed, script = config.get("command_line"), config.get("script")
-    words = isinstance(typed, list) and typed and all(isinstance(word, str) for word in typed)
-    if not words or script not in {path.stem for path in REPOSITORY.glob("*.py")}:
+    typed, scripts = config.get("command_line"), {path.stem for path in REPOSITORY.glob("*.py")}
+    if not typed or config["script"] not in scripts:
         raise UserError(f"{folder / 'config.json'} does not say how the run was started")
     if any(entry.get("epochs") != config.get("epochs") for entry in config.get("resumed", [])):
         raise UserError(f"{folder.name} was resumed with more epochs, which cannot be repeated")

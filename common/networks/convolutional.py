@@ -8,7 +8,7 @@ from keras import Input, Layer, Sequential, layers
 
 def build(args: Namespace) -> Sequential:
     """The network that `args.network` names: uint8 images (n, 28, 28) in, logits (n, 10) out."""
-    networks = (pooled, cosines, two_convolutions, three_convolutions, growing, strided, deep)
+    networks = (pooled, cosines, two_convolutions, three_convolutions, growing, deep)
     hidden = {network.__name__: network for network in networks}[args.network]
     return Sequential(
         [
@@ -88,17 +88,6 @@ def growing(args: Namespace) -> list[Layer]:
         layers.Dropout(0.5),  # the project has two rates; --dropout is that before the last layer
         layers.Flatten(),
         layers.Dense(128, activation="relu"),
-    ]
-
-
-def strided(args: Namespace) -> list[Layer]:
-    """For `fashion_cnn_augment.py`; `mnist_cnn.py` has a `strided` of its own."""
-    return [
-        layers.Conv2D(args.filters, 5, strides=2, padding="same", activation="relu"),
-        layers.Conv2D(2 * args.filters, 3, padding="same", activation="relu"),
-        layers.MaxPooling2D(),
-        layers.Flatten(),
-        layers.Dense(256, activation="relu"),
     ]
 
 

@@ -219,11 +219,7 @@ def nvidia_card() -> str | None:
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Hold back what C++ libraries write to stderr's descriptor; show it if the block fails."""
-    try:
-        saved = os.dup(2)
-    except OSError:  # there is no such descriptor under pythonw on Windows
-        yield
-        return
+    saved = os.dup(2)  # `standard_streams` has seen to it that there is one
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:

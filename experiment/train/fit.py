@@ -83,8 +83,7 @@ def fit(model, data: Dataset, run: Run) -> None:
     # Of several processes none can end its training alone: Ctrl-C ends them at once.
     alone = run.device.processes == 1
     with stop_requests(run.history) if alone else nullcontext(), advice_on_memory(run):
-        recorder = fit_any(model, batches_of(data, run), validation, run)
-        run.history.seconds = recorder.seconds
+        fit_any(model, batches_of(data, run), validation, run)
 
 
 def batches_of(data: Dataset, run: Run) -> Batches:
@@ -92,7 +91,7 @@ def batches_of(data: Dataset, run: Run) -> Batches:
     return Batches(data, run.args.batch_size, run.args.seed, run.augmentation, run.device)
 
 
-def fit_from_scratch(network, batches: Batches, validation: tuple | None, run: Run) -> Recorder:
+def fit_from_scratch(network, batches: Batches, validation: tuple | None, run: Run) -> None:
     """Train a `DenseNetwork`."""
 
     def learning_rate() -> float:
@@ -101,5 +100,4 @@ def fit_from_scratch(network, batches: Batches, validation: tuple | None, run: R
     recorder = Recorder(run, network, batches, network.state, network.restore, learning_rate)
     initial_epoch = recorder.restore_checkpoint()
     network.fit(batches, run.args.epochs, initial_epoch, validation, recorder)
-    recorder.restore_best()
-    return recorder
+    recorder.finish()

@@ -92,7 +92,7 @@ class Linear(keras.optimizers.schedules.LearningRateSchedule):
         return keras.ops.where(step < warm_up, rising, falling)
 
 
-def fit(model: keras.Model, batches: Batches, validation: tuple | None, run: Run) -> Recorder:
+def fit(model: keras.Model, batches: Batches, validation: tuple | None, run: Run) -> None:
     """Train a compiled model. Where several devices share each batch, they train a copy of it."""
     several, (creating, training) = run.device.count > 1, replica_scopes(run.device)
     with creating:
@@ -128,10 +128,9 @@ def fit(model: keras.Model, batches: Batches, validation: tuple | None, run: Run
             callbacks=[callback, ProgressBar(), *logs],
         )
     trained.train_function = None  # whoever calls `fit` next has other batches
-    recorder.restore_best()
+    recorder.finish()
     if several:
         model.set_weights(trained.get_weights())
-    return recorder
 
 
 def train_function(model: keras.Model, steps_per_epoch: int):

@@ -115,9 +115,10 @@ class Recorder:
             elif self.best is None:  # the run was resumed
                 self.best = read_best(self.run.folder, best)
 
-    def restore_best(self) -> None:
-        """With --patience, put back the best epoch's weights at the end, and say so."""
+    def finish(self) -> None:
+        """Stop the clock, and with --patience put back the best epoch's weights, and say so."""
         args, kept = self.run.args, self.history.kept
+        self.history.seconds = self.seconds
         if self.best is None or self.history.failure:
             return
         self.write(self.best)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import finish, row
-from test_gallery import Page, browser, content, save_run  # noqa: F401 - a fixture
+from test_gallery import Page, content, save_run
 
 from experiment.gallery import live
 from experiment.gallery.page import refresh
@@ -194,7 +194,7 @@ def written_again(page, results, changed):
 
 
 @pytest.mark.slow
-def test_curves_grow_and_what_was_chosen_stays(browser, tmp_path):  # noqa: F811
+def test_curves_grow_and_what_was_chosen_stays(browser, tmp_path):
     folder = run_under_way(tmp_path)
     for name in ("a", "b"):
         save_run(tmp_path / "mnist_cnn" / name)
@@ -223,7 +223,7 @@ def test_curves_grow_and_what_was_chosen_stays(browser, tmp_path):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_a_killed_run_is_shown_as_ended(browser, tmp_path):  # noqa: F811
+def test_a_killed_run_is_shown_as_ended(browser, tmp_path):
     run_under_way(tmp_path, silent=1000)
     page = Page(browser, refresh(tmp_path).parent)
     assert (

@@ -60,7 +60,8 @@ def tiny_data() -> Iterator[None]:
 def train(results: Path, *options: object) -> Path:
     """The folder of a small run."""
     argv = [*QUICK, "--results-dir", results, *options]
-    return mnist_dense.main(list(map(str, argv))).folder
+    with contextlib.redirect_stdout(io.StringIO()):
+        return mnist_dense.main(list(map(str, argv))).folder
 
 
 def read_wrong(tries: int, results: Path) -> Tries:

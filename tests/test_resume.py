@@ -105,6 +105,15 @@ def test_a_script_that_is_killed_resumes_and_ends_the_same(script, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs fork, affinity and /dev/full")
+def test_lost_streams_and_fewer_cores_cost_nothing(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.faults", "cores", "streams"]
+    command += ["--results-dir", str(tmp_path)]
+    answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+@pytest.mark.slow
 @needs_real_data
 def test_damaged_files_are_refused_in_one_line_whatever_the_damage(tmp_path):
     """A short run of the benchmark that damages ten thousand files of each kind."""

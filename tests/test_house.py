@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "benchmarks": {"common", "experiment", "scripts", "tools", "benchmarks"},
 }
 MODULE_LINES, FUNCTION_LINES = 300, 40  # at most
-LINES = {"common": 2325, "experiment": 3647}
+LINES = {"common": 2323, "experiment": 3647}
 LINES |= {"mnist_dense": 130, "mnist_cnn": 100, "fashion_cnn_augment": 100}
 
 

@@ -209,8 +209,7 @@ class DenseNetwork:
         for place, values in enumerate(self.parameters):
             kind = "biases" if place % 2 else "weights"
             arrays[f"{kind}_{place // 2 + 1}"] = np.asarray(values)
-        with path.open("wb") as file:
-            np.savez(file, **arrays)
+        np.savez(path, **arrays)
 
 
 def cross_entropy_and_softmax(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:

@@ -53,18 +53,17 @@ def calibrate(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> 
     The expected calibration error is the mean of their differences, weighted by the images in
     each bin (https://arxiv.org/abs/1706.04599, equations 2 and 3).
     """
-    from scipy.stats import binomtest
+    from scipy.stats import binned_statistic, binomtest
 
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     counts, _ = np.histogram(confidence, bins, (0, 1))
     hits, _ = np.histogram(confidence[right], bins, (0, 1))
-    total, _ = np.histogram(confidence, bins, (0, 1), weights=confidence)
     interval = np.full((2, bins), np.nan)
     for place in np.flatnonzero(counts):
         interval[:, place] = binomtest(hits[place], counts[place]).proportion_ci(method="wilson")
-    with np.errstate(invalid="ignore"):  # 0 / 0 in an empty bin
-        confidence, accuracy = total / counts, hits / counts
+    both = [confidence, right]
+    (confidence, accuracy), *_ = binned_statistic(confidence, both, "mean", bins, (0, 1))
     error = np.nansum(counts * np.abs(accuracy - confidence)) / len(labels)
     return Calibration(counts, confidence, accuracy, interval, float(error))
 

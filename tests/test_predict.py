@@ -367,6 +367,7 @@ def test_a_garment_fills_the_image_on_black():
         read_garment(np.full((50, 50, 3), 0.9, np.float32))
 
 
+@pytest.mark.slow
 def test_pictures_are_read_as_well_as_the_digits_they_show(
     digits, run, tmp_path, capsys, monkeypatch
 ):

@@ -79,7 +79,10 @@ def run_main(monkeypatch, tmp_path):
     [
         ("mnist_dense", {"hidden": "16"}, "Flatten"),
         ("mnist_cnn", {"filters": 4, "optimizer": "momentum"}, "Conv2D"),
-        ("fashion_cnn_augment", {"filters": 4, "erase": 8, "test_flip": True}, "Conv2D"),
+        pytest.param(
+            *("fashion_cnn_augment", {"filters": 4, "erase": 8, "test_flip": True}, "Conv2D"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_changed_recipe_and_a_layer_more_change_the_default_run(

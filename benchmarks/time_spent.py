@@ -35,10 +35,8 @@ def main() -> None:
             rate = runs.in_own_process(multiply_adds_per_second, precision)
             set_up, steps, multiply_adds = runs.in_own_process(train, precision, False)
             _, without, _ = runs.in_own_process(train, precision, True)
-            arithmetic = multiply_adds / rate
-            parts = [set_up, arithmetic, without - arithmetic, steps - without]
-            print(f"{precision}, turn {turn}: {sum(parts):.2f} s", flush=True)
-            results.keep(precision, turn, parts)
+            print(f"{precision}, turn {turn}: {set_up + steps:.2f} s", flush=True)
+            results.keep(precision, turn, [set_up, multiply_adds / rate, without, steps])
 
 
 def multiply_adds_per_second(precision: str) -> float:
@@ -111,10 +109,16 @@ def multiply_adds_of(model) -> int:
     return total
 
 
+def parts_of(turns: dict[str, list[float]]) -> list[float]:
+    """The seconds of `PARTS`, each time the least of the turns: what disturbs a turn adds to it."""
+    set_up, arithmetic, without, steps = map(min, zip(*turns.values(), strict=True))
+    return [set_up, arithmetic, without - arithmetic, steps - without]
+
+
 def rows(measured: dict[str, dict]) -> Iterator[dict[str, str]]:
     """A row of the table for each precision."""
     for precision, turns in measured.items():
-        parts = dict(zip(PARTS, map(median, zip(*turns.values(), strict=True)), strict=True))
+        parts = dict(zip(PARTS, parts_of(turns), strict=True))
         parts["all"] = sum(parts.values())
         yield {"arithmetic in": precision} | {f"{k}, s": f"{v:.2f}" for k, v in parts.items()}
 
@@ -123,8 +127,8 @@ def draw(measured: dict[str, dict]):
     """A bar of the parts for each precision."""
     figure, (axes,), colours = runs.empty_figure(8, 2.2)
     for place, turns in enumerate(measured.values()):
-        left, parts = 0, map(median, zip(*turns.values(), strict=True))
-        for part, width, colour in zip(PARTS, parts, colours, strict=False):
+        left = 0
+        for part, width, colour in zip(PARTS, parts_of(turns), colours, strict=False):
             axes.barh(place, width, left=left, color=colour, label=None if place else part)
             axes.text(left + width / 2, place, f"{width:.2f}", ha="center", va="center")
             left += width

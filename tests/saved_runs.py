@@ -34,8 +34,9 @@ def save_run(folder, accuracies=(0.9, 0.95), seconds=10, accuracy=0.9, logits=No
     metrics = {"test_accuracy": accuracy, "test_loss": 0.25, "parameters": 1234}
     metrics |= {"seconds": {"training": seconds}, "stopped_early": False}
     counts = np.zeros((10, 10), int)
-    right = round(10_000 * accuracy)
-    counts[0, :2] = right, 10_000 - right
+    images = 10_000 if logits is None else len(logits)
+    right = round(images * accuracy)
+    counts[0, :2] = right, images - right
     metrics |= {"confusion_matrix": counts.tolist()}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     lines = [",".join(COLUMNS)]

@@ -574,15 +574,17 @@ def test_a_name_opens_the_page_of_the_run(page, results):
 def test_the_page_of_a_run_shows_classes_seeds_and_hostile_text_as_text(browser, tmp_path):
     folder = save_run(tmp_path / "mnist_dense" / "seeds", seeds=[1, 2], title=HOSTILE)
     save_run(folder / "seed-1", 0.9, script="mnist_dense", seed=1)
-    member = save_run(folder / "seed-2", 0.8, script="mnist_dense", seed=2, recipe=HOSTILE)
+    options = {"script": "mnist_dense", "seed": 2, "seeds": [2], "recipe": HOSTILE}
+    member = save_run(folder / "seed-2", 0.8, **options)
     save_network(member, HOSTILE)
     metrics = json.loads((member / "metrics.json").read_text())
-    metrics["confusion_matrix"] = [[90, 10, 0], [0, 70, 0], [1, 2, 27]]
-    metrics["per_class"] = {
-        name: {"precision": 0.5, "recall": 0.25} for name in ("cat", HOSTILE, "emu")
-    }
+    counts = np.zeros((10, 10), int)
+    counts[:3, :3] = [[90, 10, 0], [0, 70, 0], [1, 2, 27]]
+    metrics |= {"confusion_matrix": counts.tolist(), "test_accuracy": 187 / 200}
+    names = ("cat", HOSTILE, "emu", *"abcdefg")
+    metrics["per_class"] = {key: {"precision": 0.5, "recall": 0.25} for key in names}
     (member / "metrics.json").write_text(json.dumps(metrics))
-    averages = {"test_accuracy": 0.85, "test_loss": 0.1, "training_seconds": 4}
+    averages = {"test_accuracy": 0.85, "test_loss": 0.1, "training_seconds": 4, "seeds": [1, 2]}
     (folder / "metrics.json").write_text(json.dumps(averages))
     page = Page(browser, refresh(tmp_path).parent)
     page.row("seeds").find_element("css selector", "th a").click()

@@ -54,7 +54,7 @@ def open_page(results: Path) -> None:
             display(IFrame(os.path.relpath(page), "100%", 600))
             return
         screen = sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & {*os.environ}
-        if screen and not webbrowser.open(page.as_uri()):  # without one, the end of the run says so
-            raise RuntimeError("there is no browser")
+        if not screen or not webbrowser.open(page.as_uri()):
+            raise RuntimeError("there is no screen, or no browser")
     except Exception as error:
         warn(f"cannot show the runs under way: {error}")

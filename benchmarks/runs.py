@@ -178,6 +178,16 @@ def in_own_process(function: Callable, *arguments):
         return executor.submit(function, *arguments).result()
 
 
+def noting(clock: list[float], function: Callable) -> Callable:
+    """The same function, which first adds the time to `clock`."""
+
+    def noted(*arguments):
+        clock.append(time.perf_counter())
+        return function(*arguments)
+
+    return noted
+
+
 def with_load(function: Callable, *arguments) -> tuple:
     """What a function gives, and how many cores other processes kept busy meanwhile.
 

@@ -21,6 +21,7 @@ import numpy as np
 
 import mnist_cnn
 from benchmarks import runs
+from benchmarks.time_to_accuracy import train_fast
 
 PRECISIONS = ("float32", "bfloat16")
 PARTS = ("set-up", "arithmetic", "small steps", "batches")
@@ -58,17 +59,12 @@ def train(precision: str, made_before: bool) -> tuple[float, float, int]:
 
     from experiment.train import keras_loop
 
-    clock, models, count = [], [], 0
-    build, make, report = mnist_cnn.build_model, keras_loop.train_function, mnist_cnn.report
+    clock, make = [], keras_loop.train_function
+    model, count = None, 0
 
-    def build_model(args):
-        clock.append(time.perf_counter())
-        models.append(build(args))
-        return models[0]
-
-    def train_function(model, steps):
-        nonlocal count
-        function, count = make(model, steps), steps
+    def train_function(trained, steps):
+        nonlocal model, count
+        model, count, function = trained, steps, make(trained, steps)
 
         def train(iterator):
             logs = function(iterator)
@@ -82,20 +78,16 @@ def train(precision: str, made_before: bool) -> tuple[float, float, int]:
         dataset = tf.data.Dataset.from_tensor_slices(tuple(map(np.stack, zip(*whole, strict=True))))
         return dataset.concatenate(tf.data.Dataset.from_tensors(last))
 
-    def report_later(*arguments):
-        clock.append(time.perf_counter())
-        report(*arguments)
-
-    mnist_cnn.build_model, mnist_cnn.report = build_model, report_later
+    mnist_cnn.build_model = runs.noting(clock, mnist_cnn.build_model)
+    mnist_cnn.report = runs.noting(clock, mnist_cnn.report)
     keras_loop.train_function = train_function
     if made_before:
         keras_loop.to_dataset = to_dataset
-    options = f"--recipe fast --figures none --precision {precision}"
-    runs.call_main(mnist_cnn.main, options)
+    train_fast(1, precision)
     began, first, *_, end = clock
-    taken = models[0].steps_per_execution  # in the first call, which also makes the function
+    taken = model.steps_per_execution  # in the first call, which also makes the function
     steps = (end - first) * count / (count - taken)
-    return end - began - steps, steps, count * BATCH_SIZE * multiply_adds_of(models[0])
+    return end - began - steps, steps, count * BATCH_SIZE * multiply_adds_of(model)
 
 
 def multiply_adds_of(model) -> int:

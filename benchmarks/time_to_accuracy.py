@@ -40,16 +40,8 @@ EXAMPLE_EPOCHS, EXAMPLE_SEEDS = 12, 3  # its runs take minutes
 def ours(seed: int, precision: str = "auto") -> list[tuple[float, float]]:
     """`mnist_cnn.py --recipe fast`, timed from the building of the network to its test."""
     clock = []
-
-    def noting(function):
-        def noted(*arguments):
-            clock.append(time.perf_counter())
-            return function(*arguments)
-
-        return noted
-
-    mnist_cnn.build_model = noting(mnist_cnn.build_model)
-    mnist_cnn.report = noting(mnist_cnn.report)
+    mnist_cnn.build_model = runs.noting(clock, mnist_cnn.build_model)
+    mnist_cnn.report = runs.noting(clock, mnist_cnn.report)
     reached = train_fast(seed, precision)
     return [(clock[1] - clock[0], reached)]
 

@@ -116,8 +116,7 @@ def training_curves(run: SavedRun, title: str) -> Figure:
     schedule = Schedule(config["schedule"], config["learning_rate"], 1000 * config["epochs"])
     steps = np.linspace(0, 1000 * end, 1000, dtype=int)
     line = steps / 1000, np.array([schedule(step) for step in steps.tolist()])
-    kept = [training.metrics.get("kept_epoch") for training in run.trainings]
-    kept = [epoch for epoch in kept if epoch]
+    kept = [epoch for one in run.trainings if (epoch := one.metrics.get("kept_epoch"))]
     return curves.curves(columns, config["dataset"], title, regularizers, line, kept)
 
 

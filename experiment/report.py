@@ -57,10 +57,10 @@ def report(model, data: Dataset, run: Run) -> None:
 
 def measure(model, data: Dataset, run: Run, logits: np.ndarray, seconds: float) -> dict:
     """What metrics.json says; `logits` (n, 10) of the test images took so many seconds."""
-    history, labels = run.history, data.test_labels
+    history, labels, answers = run.history, data.test_labels, logits.argmax(axis=1)
     confusions = np.zeros((10, 10), int)  # true classes in rows, predicted ones in columns
-    np.add.at(confusions, (labels, logits.argmax(axis=1)), 1)
-    wrong = {*np.flatnonzero(logits.argmax(axis=1) != labels).tolist()}
+    np.add.at(confusions, (labels, answers), 1)
+    wrong = {*np.flatnonzero(answers != labels).tolist()}
     training_seconds = sum(history.column("seconds"))
     trained = len(history.rows) * len(data.train_images)
     return {

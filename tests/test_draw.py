@@ -3,8 +3,11 @@
 import base64
 import importlib
 import json
+import os
 import re
+import sys
 import time
+import webbrowser
 from dataclasses import replace
 
 import numpy as np
@@ -133,9 +136,9 @@ def test_it_opens_where_there_is_a_screen(
     platform, variables, found, opened, monkeypatch, tmp_path
 ):
     asked = []
-    monkeypatch.setattr(pad.webbrowser, "open", lambda url: asked.append(url) or found)
-    monkeypatch.setattr(pad.sys, "platform", platform)
-    monkeypatch.setattr(pad.os, "environ", variables)
+    monkeypatch.setattr(webbrowser, "open", lambda url: asked.append(url) or found)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(os, "environ", variables)
     assert pad.open_in_browser(tmp_path / "draw.html") == opened
     assert all(url == (tmp_path / "draw.html").as_uri() for url in asked)
 

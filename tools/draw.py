@@ -7,10 +7,7 @@ page computes in float32. Of several seeds the first network is used.
 """
 
 import base64
-import json
-import os
 import sys
-import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,10 +18,12 @@ import numpy as np
 from scipy.special import softmax
 
 from common.augment import predict
+from common.console import say
 from common.data.dataset import Dataset
 from common.errors import UserError, one_line_errors
-from common.files import write_atomically
 from common.networks.dense_numpy import DenseNetwork
+from experiment.gallery import page
+from experiment.gallery.live import open_in_browser
 from experiment.options import ACTIVATIONS
 from experiment.runs.saved import SavedRun
 from tools.command_line import RUN_HELP, ToolParser
@@ -50,8 +49,8 @@ def main(argv: Sequence[str] = ()) -> None:
     parser.add_argument("run", nargs="?", default="latest", metavar="RUN", help=RUN_HELP)
     args = parser.parse_args(argv)
     with one_line_errors(args.debug):
-        page = write_page(find_network(args.run, args.results_dir))
-        print(page if open_in_browser(page) else f"open {page} in a browser")
+        path = write_page(find_network(args.run, args.results_dir))
+        say(f"{path}" if open_in_browser(path) else f"open {path} in a browser")
 
 
 def write_page(run: SavedRun) -> Path:
@@ -78,22 +77,9 @@ def write_page(run: SavedRun) -> Path:
         "steps": [encoded(step, half) for step in steps],
         "tests": chosen_tests(training, dataset),
     }
-    text = json.dumps(content).replace("<", "\\u003c")  # a "<" could end the script element
-    template, page = (
-        Path(__file__).with_suffix(".html").read_text("utf-8"),
-        run.folder / "draw.html",
-    )
-    write_atomically(page, template.replace("@RUN@", text).encode())
-    return page
-
-
-def open_in_browser(page: Path) -> bool:
-    """Open the page where there is a screen and a browser; whether there was one."""
-    # Without a screen, a browser for the terminal might start.
-    screen = (
-        sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
-    )
-    return bool(screen) and webbrowser.open(page.as_uri())
+    path = run.folder / "draw.html"
+    page.write_page(path, Path(__file__).with_suffix(".html"), content)
+    return path
 
 
 # ---- The network, step by step --------------------------------------------------------------

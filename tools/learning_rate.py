@@ -25,6 +25,7 @@ if not __package__:  # started as a file: python tools/learning_rate.py
 
 import numpy as np
 
+from common.console import say
 from common.data.dataset import Dataset
 from common.data.load import load
 from common.errors import UserError, one_line_errors
@@ -62,8 +63,8 @@ def main(argv: Sequence[str] = ()) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as partial:
             draw(run, rates, losses, smooth, marks).savefig(partial, dpi=100)
-        print(", ".join(f"{name} {rate:.2g}" for name, rate in marks.items()))
-        print(f"loss by learning rate in a figure: {path}")
+        say(", ".join(f"{name} {rate:.2g}" for name, rate in marks.items()))
+        say(f"loss by learning rate in a figure: {path}")
 
 
 def range_test(script: ModuleType, options: Sequence[str]) -> tuple[Run, np.ndarray, np.ndarray]:

@@ -36,8 +36,7 @@ class Device:
 
 def usable_cores() -> int:
     """The cores that this process may use: fewer than there are in a container, or by taskset."""
-    everyone = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if everyone else os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with contextlib.suppress(OSError, ValueError):  # not Linux, or the limit is "max"
         quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
         cores = min(cores, math.ceil(quota / period))

@@ -52,9 +52,13 @@ def open_page(results: Path) -> None:
             from IPython.display import IFrame, display
 
             display(IFrame(os.path.relpath(page), "100%", 600))
-            return
-        screen = sys.platform != "linux" or {"DISPLAY", "WAYLAND_DISPLAY"} & {*os.environ}
-        if not screen or not webbrowser.open(page.as_uri()):
+        elif not open_in_browser(page):
             raise RuntimeError("there is no screen, or no browser")
     except Exception as error:
         warn(f"cannot show the runs under way: {error}")
+
+
+def open_in_browser(page: Path) -> bool:
+    """Open a page where there is a screen (else one for the terminal might start): whether so."""
+    screen = sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY"} & {*os.environ}
+    return bool(screen) and webbrowser.open(page.as_uri())

@@ -22,7 +22,7 @@ from experiment.runs.folder import MARKER, NETWORK, SCRIPT, STARTED, read_config
 from experiment.runs.history import read_history
 from experiment.runs.saved import SavedRun, read_run
 
-PLACE_OF_RUNS = "@RUNS@"
+PLACE_OF_RUNS, PLACE_OF_FILM = "@RUNS@", "// @FILM@\n"  # in a template
 REPORT = "report.html"
 # Near the start of the template; the second one is that of an earlier version.
 SIGNATURES = ('content="experiment/gallery/page.py"', 'content="common/gallery.py"')
@@ -49,10 +49,9 @@ def refresh_after(folder: Path) -> None:
 def refresh(results: Path, ended: Path | None = None, reports: bool = True) -> Path:
     """Write `index.html` into the results folder anew, and give its path.
 
-    Every run with a result gets its `report.html`, unless there are to be no `reports`. The folder
-    `ended` belongs to a run that ends just now: only its reports are written, and that it is still
-    marked as unfinished is not shown. Raises UserError where the page cannot be written, or would
-    replace another.
+    If there are to be `reports`, every run with a result gets its `report.html`; where one `ended`
+    just now, that run alone, and that its folder is still marked as unfinished is not shown. Raises
+    UserError where the page cannot be written, or would replace another.
     """
     page = results / "index.html"
     start = read_text(page)[:1000] if page.is_file() else ""
@@ -82,13 +81,13 @@ def write_report(run: SavedRun) -> None:
         write_report(member)
 
 
-def write_page(path: Path, template: str, content: dict) -> None:
-    """Write a template with the content put into it."""
+def write_page(path: Path, template: str | Path, content: dict) -> None:
+    """Write a template, one that lies here or another, with the content put into it."""
     content["settings"] = [name.replace("_", " ") for name in SETTINGS]
     # NaN is no JSON; a "<" could end the script element; ASCII has room for any name of a file.
     text = json.dumps(json.loads(json.dumps(content), parse_constant=str)).replace("<", "\\u003c")
-    page = Path(__file__).with_name(template).read_text(encoding="utf-8")
-    write_atomically(path, page.replace(PLACE_OF_RUNS, text).encode())
+    page, film = (read_text(Path(__file__).parent / name) for name in (template, "film.js"))
+    write_atomically(path, page.replace(PLACE_OF_FILM, film).replace(PLACE_OF_RUNS, text).encode())
 
 
 def places(folder: Path) -> list[Path]:

@@ -102,8 +102,7 @@ def create_folder(parent: Path, name: str, numbered: bool = False) -> Path:
     UserError when the name is taken or the folder cannot be written.
     """
     folder = writable_folder(parent) / name
-    begun = folder.is_dir() and {path.name for path in folder.glob("[!.]*")} <= {MARKER}
-    if begun and not numbered:
+    if not numbered and folder.is_dir() and {p.name for p in folder.glob("[!.]*")} <= {MARKER}:
         return folder
     numbers = itertools.count(2) if numbered else ()
     for each in itertools.chain([name], (f"{name}-{number}" for number in numbers)):

@@ -6,6 +6,7 @@ scikit-learn, with settings known from the literature, not tuned here; and the d
 folder, `classical_quick.md` and `.png` with --quick.
 
     python -m benchmarks.classical           # about an hour on two cores
+    python -m benchmarks.classical mnist     # one of the two data sets
     python -m benchmarks.classical --quick   # a tenth of the training images, in two minutes
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from benchmarks.runs import BenchmarkParser, empty_figure, run_script
 from common.data.dataset import Dataset, normalise
 from common.data.load import load
+from experiment.values import one_of
 
 NETWORK = "default network"
 SCRIPTS = {"mnist": "mnist_cnn.py", "fashion_mnist": "fashion_cnn_augment.py"}
@@ -24,13 +26,15 @@ SCRIPTS = {"mnist": "mnist_cnn.py", "fashion_mnist": "fashion_cnn_augment.py"}
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure all methods on both data sets, and write table and figure."""
     parser = BenchmarkParser("classical", __doc__)
+    kind, which = one_of("dataset", SCRIPTS), f"which to measure: {', '.join(SCRIPTS)}"
+    parser.add_argument("datasets", nargs="*", type=kind, metavar="DATASET", help=which)
     parser.add_argument("--quick", action="store_true", help="a tenth of the training images")
     parser.add_argument("--data-dir", type=Path, metavar="FOLDER", help="where the datasets are")
     if parser.parse_args(argv).quick:
         parser.name = "classical_quick"
     with parser.results(rows, draw, argv) as results:
         args, methods = results.args, {NETWORK: None} | classifiers()
-        for dataset_name, method in results.missing(SCRIPTS, methods):
+        for dataset_name, method in results.missing(args.datasets or SCRIPTS, methods):
             dataset = load(dataset_name, "real", args.data_dir, quiet=True)
             images = len(dataset.train_labels) // (10 if args.quick else 1)
             if method == NETWORK:

@@ -11,17 +11,15 @@ results folder, in `published_results/`, and are not trained again.
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from datetime import date
 from pathlib import Path
 from statistics import mean, median, stdev
 
 from benchmarks import classical, from_scratch, published_figures, records
 from benchmarks.published_rows import CLAIMS, CLASSICAL, COMMANDS, INSIGHTS, LOSS, QUANTITIES, TEST
-from benchmarks.runs import BenchmarkParser, machine, percent, run_script
+from benchmarks.runs import BenchmarkParser, percent, run_script
 from benchmarks.verdict import t_value, verdict
-from common.errors import UserError, one_line_errors
+from common.errors import one_line_errors
 from common.files import REPOSITORY, read_json, write_atomically
-from common.tables import markdown_table
 from experiment.runs.folder import MARKER
 from experiment.values import one_of
 from tools.saved import read_runs
@@ -78,11 +76,11 @@ def measure(key: str, seed: int, args: Namespace) -> list[dict]:
 
 def measure_classical(args: Namespace) -> list[dict]:
     """What each classical method reaches on MNIST, as its `member`; they hardly draw at random."""
-    classical.main(["--results-dir", str(args.results_dir), *(["--fresh"] * args.fresh)])
+    classical.main(["mnist", "--results-dir", str(args.results_dir), *["--fresh"] * args.fresh])
     measured = read_json(args.results_dir / "classical.json")["measured"]["mnist"]
-    where = {"processor": machine(), "commit": records.commit(), "date": date.today().isoformat()}
     return [
-        {"member": method, "seed": 1, TEST: result[TEST], "seconds": result["fit_seconds"]} | where
+        records.here()
+        | {"member": method, "seed": 1, TEST: result[TEST], "seconds": result["fit_seconds"]}
         for method, result in measured.items()
     ]
 
@@ -97,20 +95,8 @@ def page() -> str:
     """The page's text with the tables of what the records hold."""
     text = PAGE.read_text(encoding="utf-8")
     for name, rows in (("claims", claim_rows()), ("insights", insight_rows())):
-        text = fill(text, name, markdown_table(list(rows)))
+        text = records.fill(text, name, rows)
     return text
-
-
-def fill(page: str, name: str, text: str) -> str:
-    """A page with `text` between its markers `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
-
-    Raises UserError where it lacks them.
-    """
-    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-    if page.count(begin) != 1 or page.count(end) != 1:
-        raise UserError(f"the page lacks the markers {begin.strip()} and {end}")
-    before, _, rest = page.partition(begin)
-    return f"{before}{begin}\n{text.strip()}\n\n{end}{rest.partition(end)[2]}"
 
 
 def told(values: Sequence[float], measure: str) -> str:

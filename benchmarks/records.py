@@ -18,7 +18,7 @@ from benchmarks.runs import machine
 from common import files
 from common.errors import UserError, one_line_errors
 from common.files import REPOSITORY, write_atomically
-from common.tables import mean_std
+from common.tables import markdown_table, mean_std
 from experiment.command_line import OneLineParser
 from experiment.runs.saved import SavedRun
 from experiment.values import run_name
@@ -81,15 +81,19 @@ def conditions(run: SavedRun, member: str) -> dict:
     """Where a training was measured, and with what."""
     packages = ("tensorflow", "keras", "jax", "torch", "numpy")
     known = {key: value for key, value in run.config["versions"].items() if key in packages}
-    return {
+    return here() | {
         "member": member,
         "seed": run.config["seed"],
         "precision": run.config["precision"],
         "versions": " ".join(f"{name} {version}" for name, version in known.items()),
-        "processor": machine().rpartition("; ")[0],
-        "commit": commit(),
-        "date": date.today().isoformat(),
     }
+
+
+def here() -> dict:
+    """This machine, its versions, the commit and the date."""
+    processor, _, versions = machine().rpartition("; ")
+    now = {"commit": commit(), "date": date.today().isoformat()}
+    return now | {"processor": processor, "versions": versions}
 
 
 def commit() -> str:
@@ -100,6 +104,18 @@ def commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
     return git("rev-parse", "--short", "HEAD") + "-dirty" * bool(git("diff", "HEAD", "--", "*.py"))
+
+
+def fill(page: str, name: str, rows: Iterable[dict[str, str]]) -> str:
+    """A page with a table of rows between its markers `<!-- NAME: begin -->` and `... end -->`.
+
+    Raises UserError where it lacks them.
+    """
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise UserError(f"the page lacks the markers {begin.strip()} and {end}")
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n{markdown_table(list(rows))}\n\n{end}{rest.partition(end)[2]}"
 
 
 def digest() -> str:

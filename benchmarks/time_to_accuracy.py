@@ -6,9 +6,10 @@ other processes kept a tenth of a core busy is not kept: the next call measures 
 `time_to_accuracy.md` and `.png` into the results folder.
 
     python -m benchmarks.time_to_accuracy --seeds 10    # about half an hour on two cores
+    python -m benchmarks.time_to_accuracy --record      # its record, and the table in docs
     ONEDNN_MAX_CPU_ISA=AVX2 python -m benchmarks.time_to_accuracy --results-dir avx2
 
-The second limits what TensorFlow's and PyTorch's oneDNN use of the processor. The others, written
+The last one limits what TensorFlow's and PyTorch's oneDNN use of the processor. The others, written
 here from their published settings:
 
 example    Keras's own (https://keras.io/examples/vision/mnist_convnet): 32 and 64 filters, dropout
@@ -28,11 +29,13 @@ from statistics import mean, median
 import numpy as np
 
 import mnist_cnn
-from benchmarks import runs
+from benchmarks import records, runs
 from common.data.dataset import Dataset, normalise
 from common.data.load import load
+from common.files import REPOSITORY, write_atomically
 
 GOAL = 0.99
+RECORD, PAGE = "time_to_accuracy", REPOSITORY / "docs" / "performance.md"
 MOST_LOAD = 0.1  # cores that other processes may keep busy: PyTorch is slowed down first, and most
 EXAMPLE_EPOCHS, EXAMPLE_SEEDS = 12, 3  # its runs take minutes
 
@@ -160,6 +163,7 @@ def main() -> None:
     """Measure in turns, and write the table and the figure."""
     programs = [name for name in PROGRAMS if "PyTorch" not in name or find_spec("torch")]
     parser = runs.BenchmarkParser("time_to_accuracy", __doc__, seeds=10)
+    parser.add_argument("--record", action="store_true", help="also record it, and write the docs")
     with parser.results(rows, draw) as results:
         for name, seed in results.missing(programs, range(1, results.args.seeds + 1)):
             if PROGRAMS[name] is example and seed > EXAMPLE_SEEDS:
@@ -170,6 +174,27 @@ def main() -> None:
             print(f"{name}, seed {seed}: {seconds:.2f} s, {reached:.2%}{disturbed}", flush=True)
             if not disturbed:
                 results.keep(name, seed, curve)
+        if results.args.record:
+            for name, curves in results.measured.items():
+                records.add(RECORD, recorded(name, curves))
+            write_atomically(PAGE, page().encode())
+
+
+def recorded(name: str, curves: dict[str, list]) -> Iterator[dict]:
+    """A row of the record for each seed of a program."""
+    for seed, (seconds, reached) in zip(curves, at_goal(list(curves.values())), strict=True):
+        measured = {"test_accuracy": reached, "seconds": seconds}
+        yield records.here() | {"member": name, "seed": int(seed)} | measured
+
+
+def page() -> str:
+    """docs/performance.md with the table of what the record holds."""
+    measured = {}
+    for row in records.read(RECORD):
+        curve = [(row["seconds"], row["test_accuracy"])]
+        measured.setdefault(row["member"], {})[row["seed"]] = curve
+    in_order = {name: measured[name] for name in PROGRAMS if name in measured}
+    return records.fill(PAGE.read_text(encoding="utf-8"), "time", rows(in_order))
 
 
 def at_goal(curves: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
@@ -190,7 +215,7 @@ def rows(measured: dict[str, dict]) -> Iterator[dict[str, str]]:
             | runs.timing(seconds)
             | {
                 "test accuracy": runs.percent(accuracies),
-                "ratio of training times, ours / theirs": f"{median(ours) / median(seconds):.2f}",
+                "ours / theirs": f"{median(ours) / median(seconds):.2f}",
                 "seeds": str(len(curves)),
             }
         )

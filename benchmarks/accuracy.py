@@ -20,7 +20,7 @@ from common.files import REPOSITORY, write_atomically
 from experiment.runs.saved import read_run
 from experiment.values import one_of
 
-README = REPOSITORY / "README.md"
+PAGE = REPOSITORY / "README.md"
 NETWORKS = {  # of each recipe, in README's words
     "mnist_dense.py --recipe default": "two hidden layers of 512",
     "mnist_cnn.py --recipe default": "two convolutions",
@@ -46,9 +46,9 @@ def main() -> None:
             run_recipe(command, seed, folder)
             run = read_run(folder / script / f"{recipe}-{seed}")
             records.add(f"{script}_{recipe}", records.rows_of(run))
-            write_atomically(README, page().encode())
-        write_atomically(README, page().encode())
-        print(f"the table in {README} shows what is measured")
+            write_atomically(PAGE, page().encode())
+        write_atomically(PAGE, page().encode())
+        print(f"the table in {PAGE} shows what is measured")
 
 
 def parts(command: str) -> tuple[str, str]:
@@ -68,7 +68,7 @@ def missing(args: Namespace) -> Iterator[tuple[str, int]]:
 
 def page() -> str:
     """README with the table of what the records hold."""
-    return records.fill(README.read_text(encoding="utf-8"), "results", rows())
+    return records.fill(PAGE.read_text(encoding="utf-8"), "results", rows())
 
 
 def rows() -> Iterator[dict[str, str]]:

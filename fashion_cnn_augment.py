@@ -33,7 +33,7 @@ RECIPES = {  # what a recipe leaves out is as in "default"
         "erase": 8,
         "test_flip": True,
         "epochs": 40,
-        "validation": 0.02,  # its options were chosen with 0.1
+        "validation": 0.02,  # 0.1 when its options were chosen
     },
 } | published.FASHION_CNN_AUGMENT  # recipes of published results
 
@@ -47,7 +47,7 @@ OPTIONS = {
         "keras": "flip shift rotation zoom",
         "none": "",
     },
-    "test": "test_flip",  # a mere label
+    "test": "test_flip",  # only a heading
 }
 
 

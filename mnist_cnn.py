@@ -48,7 +48,7 @@ RECIPES = {  # what a recipe leaves out is as in "default"
         "label_smoothing": 0.1,
         "epochs": 16,
         "learning_rate": 0.003,
-        "validation": 0.02,  # its options were chosen with 0.1
+        "validation": 0.02,  # 0.1 when its options were chosen
     },
 } | published.MNIST_CNN  # recipes of published results
 
@@ -57,7 +57,7 @@ OPTIONS = {
         name: "filters dropout rescale" + (" blocks" if name in ("strided", "pooled") else "")
         for name in ("strided", "pooled", "cosines", "deep", *published.NETWORKS)
     },
-    "augmentation": "shift rotation zoom elastic",  # a mere label; digits are never flipped
+    "augmentation": "shift rotation zoom elastic",  # only a heading; digits are never flipped
 }
 
 

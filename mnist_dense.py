@@ -33,7 +33,7 @@ RECIPES = {  # what a recipe leaves out is as in "default"
         "epochs": 40,
         "optimizer": "momentum",
         "learning_rate": 0.05,
-        "validation": 0.02,  # its options were chosen with 0.1
+        "validation": 0.02,  # 0.1 when its options were chosen
     },
 } | published.MNIST_DENSE  # recipes of published results
 
@@ -48,7 +48,7 @@ OPTIONS = {
         "tensorflow": FROM_SCRATCH,
         "numpy": FROM_SCRATCH,
     },
-    "augmentation": "shift rotation zoom elastic",  # a mere label; digits are never flipped
+    "augmentation": "shift rotation zoom elastic",  # only a heading; digits are never flipped
 }
 
 

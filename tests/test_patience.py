@@ -96,7 +96,12 @@ def test_the_best_checkpoint_is_kept_and_a_damaged_last_one_does_no_harm(tmp_pat
 
 @pytest.mark.parametrize(
     ("schedule", "losses", "noted"),
-    [("cosine", LOSSES, True), ("cosine", (3, 2, 1), False), ("constant", LOSSES, False)],
+    [
+        ("cosine", LOSSES, True),
+        ("linear", LOSSES, True),
+        ("cosine", (3, 2, 1), False),
+        ("constant", LOSSES, False),
+    ],
 )
 def test_it_says_what_is_kept_and_that_the_rate_was_not_yet_annealed(
     schedule, losses, noted, tmp_path, capsys

@@ -11,6 +11,7 @@ results folder, in `published_results/`, and are not trained again.
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from statistics import mean, median, stdev
 
@@ -78,10 +79,11 @@ def measure_classical(args: Namespace) -> list[dict]:
     """What each classical method reaches on MNIST, as its `member`; they hardly draw at random."""
     classical.main(["mnist", "--results-dir", str(args.results_dir), *["--fresh"] * args.fresh])
     measured = read_json(args.results_dir / "classical.json")["measured"]["mnist"]
+    where = records.here() | {"versions": f"scikit-learn {metadata.version('scikit-learn')}"}
     return [
-        records.here()
-        | {"member": method, "seed": 1, TEST: result[TEST], "seconds": result["fit_seconds"]}
+        where | {"member": method, "seed": 1, TEST: result[TEST], "seconds": result["fit_seconds"]}
         for method, result in measured.items()
+        if method != classical.NETWORK
     ]
 
 

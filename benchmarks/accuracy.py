@@ -14,10 +14,9 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import records
-from benchmarks.runs import BenchmarkParser, percent, run_recipe
+from benchmarks.runs import BenchmarkParser, percent, run_script
 from common.errors import one_line_errors
 from common.files import REPOSITORY, write_atomically
-from experiment.runs.saved import read_run
 from experiment.values import one_of
 
 PAGE = REPOSITORY / "README.md"
@@ -43,8 +42,10 @@ def main() -> None:
     with one_line_errors():
         for command, seed in () if args.write else missing(args):
             (script, recipe), folder = parts(command), args.results_dir / "accuracy"
-            run_recipe(command, seed, folder)
-            run = read_run(folder / script / f"{recipe}-{seed}")
+            name = f"{recipe}-{seed}"
+            (run,) = run_script(command, "--seed", seed, results=folder, name=name)
+            accuracy, seconds = run.metrics["test_accuracy"], run.metrics["seconds"]["process"]
+            print(f"{command}, seed {seed}: {accuracy:.2%}, {seconds:.0f} s in all", flush=True)
             records.add(f"{script}_{recipe}", records.rows_of(run))
             write_atomically(PAGE, page().encode())
         write_atomically(PAGE, page().encode())

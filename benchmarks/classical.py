@@ -24,7 +24,7 @@ SCRIPTS = {"mnist": "mnist_cnn.py", "fashion_mnist": "fashion_cnn_augment.py"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure all methods on both data sets, and write table and figure."""
+    """Measure all methods on the data sets named, or both, and write table and figure."""
     parser = BenchmarkParser("classical", __doc__)
     kind, which = one_of("dataset", SCRIPTS), f"which to measure: {', '.join(SCRIPTS)}"
     parser.add_argument("datasets", nargs="*", type=kind, metavar="DATASET", help=which)

@@ -144,15 +144,13 @@ def run_script(
 
 
 def run_recipe(command: str, seed: int, results: Path, **environment: str) -> list[dict]:
-    """Run `script.py --recipe NAME` with a seed, keep the run, and print accuracy and time.
+    """Run `script.py --recipe NAME` with a seed, keep the run, and print its accuracy.
 
     Gives its numbers; of a sweep those of each `member`, the folder of one combination.
     """
     name = f"{command.split()[-1]}-{seed}"
     runs = run_script(command, "--seed", seed, results=results, name=name, **environment)
-    accuracies = ", ".join(f"{run.metrics['test_accuracy']:.2%}" for run in runs)
-    seconds = runs[0].metrics["seconds"]["process"]
-    print(f"{command}, seed {seed}: {accuracies}, {seconds:.0f} s in all", flush=True)
+    print(command, seed, *(f"{run.metrics['test_accuracy']:.2%}" for run in runs), flush=True)
     names = "test_accuracy test_loss training_accuracy validation_accuracy parameters".split()
     return [
         {"member": run.folder.name}

@@ -182,9 +182,10 @@ def main() -> None:
 
 def recorded(name: str, curves: dict[str, list]) -> Iterator[dict]:
     """A row of the record for each seed of a program."""
+    where = records.here()
     for seed, (seconds, reached) in zip(curves, at_goal(list(curves.values())), strict=True):
         measured = {"test_accuracy": reached, "seconds": seconds}
-        yield records.here() | {"member": name, "seed": int(seed)} | measured
+        yield where | {"member": name, "seed": int(seed)} | measured
 
 
 def page() -> str:

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("recipes", nargs="*", type=kind, metavar="RECIPE", help=which)
     parser.add_argument("--write", action="store_true", help="measure nothing")
     args = parser.parse_args()
-    with one_line_errors():
+    with one_line_errors(args.debug):
         for command, seed in () if args.write else missing(args):
             (script, recipe), folder = parts(command), args.results_dir / "accuracy"
             name = f"{recipe}-{seed}"

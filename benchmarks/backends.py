@@ -1,6 +1,6 @@
 """The default CNN on each of Keras's backends that is installed: accuracy and time.
 
-Writes `backends.md` into the results folder. The runs are kept in `backends/`.
+Writes `backends.md` into the results folder.
 
     python -m benchmarks.backends --seeds 5             # about an hour on two cores
 """
@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from statistics import median
 
-from benchmarks.runs import BenchmarkParser, percent, run_recipe
+from benchmarks.runs import BenchmarkParser, percent, run_script
 
 BACKENDS = ("tensorflow", "jax", "torch")
+CONDITIONS = ("versions", "precision")
 
 
 def main() -> None:
@@ -19,9 +20,10 @@ def main() -> None:
     installed = [name for name in BACKENDS if find_spec(name)]
     with BenchmarkParser("backends", __doc__, seeds=5).results(rows) as results:
         for name, seed in results.missing(installed, range(1, results.args.seeds + 1)):
-            folder = results.args.results_dir / "backends" / name
-            (run,) = run_recipe("mnist_cnn.py --recipe default", seed, folder, KERAS_BACKEND=name)
-            results.keep(name, seed, run)
+            (run,) = run_script("mnist_cnn.py", "--seed", seed, KERAS_BACKEND=name)
+            kept = {key: run.metrics[key] for key in ("test_accuracy", "seconds")}
+            results.keep(name, seed, kept | {key: run.config[key] for key in CONDITIONS})
+            print(f"{name}, seed {seed}: {kept['test_accuracy']:.2%}", flush=True)
 
 
 def rows(measured: dict[str, dict]) -> Iterator[dict[str, str]]:
@@ -34,8 +36,8 @@ def rows(measured: dict[str, dict]) -> Iterator[dict[str, str]]:
             "arithmetic": seeds[0]["precision"],
             "test accuracy": percent(accuracies),
             "of each seed": ", ".join(f"{100 * accuracy:.2f}" for accuracy in accuracies),
-            "training": f"{median(seed['training_seconds'] for seed in seeds):.0f} s",
-            "whole process": f"{median(seed['process_seconds'] for seed in seeds):.0f} s",
+            "training": f"{median(seed['seconds']['training'] for seed in seeds):.0f} s",
+            "whole process": f"{median(seed['seconds']['process'] for seed in seeds):.0f} s",
         }
 
 

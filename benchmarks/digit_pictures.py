@@ -20,12 +20,12 @@ def drawn(digit: np.ndarray, side: int) -> np.ndarray:
     return np.clip((grey / 255 - 0.4) * side / SIDE / 2 + 0.5, 0, 1)
 
 
-def drawn_finely(digit: np.ndarray, side: int) -> np.ndarray:
-    """The same with a pen as fine as a thirtieth of the side."""
+def drawn_finely(digit: np.ndarray, side: int, fineness: float = 60) -> np.ndarray:
+    """The same with a pen whose radius is this part of the side."""
     line = skeleton(drawn(digit, 4 * SIDE) > 0.5)
     distance = ndimage.distance_transform_edt(~line).astype(np.float32)
     image = Image.fromarray(distance).resize((side, side), CUBIC)
-    return np.clip(side / 60 - np.asarray(image) * side / (4 * SIDE) + 0.5, 0, 1)
+    return np.clip(side / fineness - np.asarray(image) * side / (4 * SIDE) + 0.5, 0, 1)
 
 
 def skeleton(shape: np.ndarray) -> np.ndarray:

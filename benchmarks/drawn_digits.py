@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from benchmarks.digit_pictures import skeleton
 from benchmarks.runs import BenchmarkParser
 from common.errors import UserError
 from experiment.values import whole_number
@@ -90,7 +91,7 @@ def start_browser(width: int = 1280, height: int = 1000):
 def pen_paths(image: np.ndarray) -> list[np.ndarray]:
     """The strokes with which a pen would write a digit, uint8 (28, 28): float (n, 2), x and y."""
     finer = Image.fromarray(image).resize((28 * FINER, 28 * FINER), Image.Resampling.BICUBIC)
-    left = set(zip(*np.nonzero(thinned(np.asarray(finer) > 127)), strict=True))
+    left = set(zip(*np.nonzero(skeleton(np.asarray(finer) > 127)), strict=True))
     paths: list[list] = []
     while left:
         ends = [pixel for pixel in left if len(beside(pixel, left)) == 1]
@@ -118,20 +119,6 @@ def beside(pixel: tuple[int, int], pixels: set) -> list[tuple[int, int]]:
     y, x = pixel
     around = [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
     return [neighbour for neighbour in around if neighbour in pixels]
-
-
-def thinned(mask: np.ndarray) -> np.ndarray:
-    """Strokes, bool (h, w), thinned to one pixel (Zhang and Suen, doi:10.1145/357994.358023)."""
-    around = [(-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1)]
-    mask, before = np.pad(mask, 1), None
-    while before is None or (mask != before).any():
-        before = mask
-        for first, second in (((0, 2, 4), (2, 4, 6)), ((0, 2, 6), (0, 4, 6))):
-            ring = np.stack([np.roll(mask, (-dy, -dx), (0, 1)) for dy, dx in around])
-            count, starts = ring.sum(axis=0), (~ring & np.roll(ring, -1, axis=0)).sum(axis=0)
-            kept = ring[list(first)].all(axis=0) | ring[list(second)].all(axis=0)
-            mask = mask & ~((count >= 2) & (count <= 6) & (starts == 1) & ~kept)
-    return mask[1:-1, 1:-1]
 
 
 def placed(paths: list[np.ndarray], generator: np.random.Generator) -> list[np.ndarray]:

@@ -96,8 +96,8 @@ def change_cores(results: Path) -> Tries:
         start(folder, ["--epochs", "1"])
         start(folder, [], cores=cores[:1])
     resumed = read_json(folder / "config.json").get("resumed", [{}])
-    told = resumed[-1].get("changed", {}).get("cores") == [len(cores), 1]
-    yield "resumed on fewer cores", None if told else "it is not told"
+    said = resumed[-1].get("changed", {}).get("cores") == [len(cores), 1]
+    yield "resumed on fewer cores", None if said else "it is not said"
 
 
 def lose_streams(results: Path, difference: Callable) -> Tries:

@@ -9,14 +9,13 @@ and the naive way: grey, resized to 28 x 28.
 Reported are MNIST's test digits 5,000 to 9,999, none twice, and scikit-learn's from 900 on; none
 of them served to develop the processing. "Sure of it" are the wrong answers of more than 90 % that
 come without a warning.
-Writes `own_digits.md` and `own_digits.png` into the results folder; trains nothing.
+Writes `own_digits.md` into the results folder; trains nothing.
 
     python mnist_cnn.py --name digits
     python -m benchmarks.own_digits digits      # a quarter of an hour on two cores
 """
 
 import io
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -54,8 +53,7 @@ def main() -> None:
     help = "of each kind made from MNIST's digits, half as many of sheets (%(default)s)"
     add("--pictures", type=whole_number(2, 300), default=200, metavar="N", help=help)
     add("--seed", type=whole_number(0), default=1, metavar="N", help="of the pictures (1)")
-    examples: dict[str, list[np.ndarray]] = {}
-    with parser.results(rows, lambda measured: draw(measured, examples)) as results:
+    with parser.results(rows) as results:
         args = results.args
         run = find_network(args.run, args.results_dir)
         if run.config["dataset"] != "mnist" or run.config["synthetic"]:
@@ -69,7 +67,7 @@ def main() -> None:
         for name, _ in results.missing(KINDS, ["counts"]):
             digits, labels = chosen[name]
             files = [KINDS[name](digit, generator) for digit in digits]
-            counts, examples[name] = measure(run, files, digits, labels)
+            counts = measure(run, files, digits, labels)
             print(f"{name}: {counts['processed'] / counts['pictures']:.1%} read right", flush=True)
             results.keep(name, "counts", counts)
 
@@ -90,15 +88,13 @@ def samples(dataset: Dataset, pictures: int, generator: np.random.Generator) -> 
 
 def measure(
     run: SavedRun, files: list[bytes], digits: np.ndarray, labels: np.ndarray
-) -> tuple[dict[str, float], list[np.ndarray]]:
-    """How many of the pictures in `files` are read right in each way, and an example.
+) -> dict[str, int]:
+    """How many of the pictures in `files` are read right in each way.
 
-    `digits`, uint8 (n, h, w), are what the pictures were made of. `seconds` is the time that all
-    pictures take from file to form. The example is a picture, and what either way makes of it.
+    `digits`, uint8 (n, h, w), are what the pictures were made of.
     """
-    began = time.perf_counter()
     readings = [read(file) for file in files]
-    counts = {"pictures": len(files), "seconds": time.perf_counter() - began}
+    counts = {"pictures": len(files)}
     resized = np.stack([resize(file) for file in files])
     if digits.shape[1:] != (SIDE, SIDE):
         digits = np.stack([other_digits.centred(digit) for digit in digits])
@@ -115,8 +111,7 @@ def measure(
         counts["processed" if right else "wrong"] += 1
         counts["right but warned"] += int(right and bool(warnings))
         counts["wrong and sure"] += int(not right and not warnings and probabilities.max() > SURE)
-    form = readings[0].found[0].form if readings[0] else np.zeros((SIDE, SIDE), np.uint8)
-    return counts, [read_picture(io.BytesIO(files[0])), resized[0], form]
+    return counts
 
 
 def resize(file: bytes) -> np.ndarray:
@@ -147,33 +142,7 @@ def rows(measured: dict[str, dict]) -> Iterator[dict[str, str]]:
         row |= {
             key: f"{counts[key] / pictures:.1%}" for key in ("one digit found", "right but warned")
         }
-        row |= {"wrong": f"{counts['wrong']}", "sure of it": f"{counts['wrong and sure']}"}
-        yield row | {"seconds a picture": f"{counts['seconds'] / pictures:.3f}"}
-
-
-def draw(measured: dict[str, dict], examples: dict[str, list[np.ndarray]]):
-    """For each kind an example, what either way makes of it, and how often that is read right."""
-    from matplotlib.figure import Figure
-
-    rows = -(-len(measured) // 3)
-    figure = Figure(figsize=(16.5, 1.6 * rows + 0.6), layout="constrained")
-    figure.suptitle("Pictures of digits, and how many of each kind are read right")
-    grid = figure.subplots(rows, 9, squeeze=False, width_ratios=[1.8, 1, 1] * 3)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for place, (name, value) in enumerate(measured.items()):
-        row, column = place % rows, 3 * (place // rows)
-        counts = value["counts"]
-        ways = ("grey and resized", "processed")
-        resized, processed = (counts[way] / counts["pictures"] for way in ways)
-        titles = name, f"resized: {resized:.0%}", f"processed: {processed:.1%}"
-        for offset, (image, title) in enumerate(zip(examples[name], titles, strict=True)):
-            axes = grid[row, column + offset]
-            axes.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
-            axes.set_axis_on()
-            axes.set(xticks=[], yticks=[])
-            axes.set_title(title, fontsize=10)
-    return figure
+        yield row | {"wrong": f"{counts['wrong']}", "sure of it": f"{counts['wrong and sure']}"}
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", type=kind, metavar="ROW", help=which)
     parser.add_argument("--write", action="store_true", help="measure nothing")
     args = parser.parse_args()
-    with one_line_errors():
+    with one_line_errors(args.debug):
         for key, seed in () if args.write else missing(args):
             print(key, seed, flush=True)
             records.add(key.partition("/")[0], measure(key, seed, args))
@@ -77,13 +77,12 @@ def measure(key: str, seed: int, args: Namespace) -> list[dict]:
 
 def measure_classical(args: Namespace) -> list[dict]:
     """What each classical method reaches on MNIST, as its `member`; they hardly draw at random."""
-    classical.main(["mnist", "--results-dir", str(args.results_dir), *["--fresh"] * args.fresh])
-    measured = read_json(args.results_dir / "classical.json")["measured"]["mnist"]
+    classical.main(["--results-dir", str(args.results_dir), *["--fresh"] * args.fresh])
+    measured = read_json(args.results_dir / "classical.json")["measured"]
     where = records.here() | {"versions": f"scikit-learn {metadata.version('scikit-learn')}"}
     return [
         where | {"member": method, "seed": 1, TEST: result[TEST], "seconds": result["fit_seconds"]}
-        for method, result in measured.items()
-        if method != classical.NETWORK
+        for method, result in ((method, numbers["1"]) for method, numbers in measured.items())
     ]
 
 
@@ -101,14 +100,14 @@ def page() -> str:
     return text
 
 
-def told(values: Sequence[float], measure: str) -> str:
+def formatted(values: Sequence[float], measure: str) -> str:
     """Mean ± standard deviation of an accuracy, in percent, or of a loss; `-` of nothing."""
     if measure != LOSS or not values:
         return percent(values)
     return f"{mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
 
 
-def seeds_told(values: Sequence[float], wanted: int = 5) -> str:
+def seed_count(values: Sequence[float], wanted: int = 5) -> str:
     """How many seeds, and whether some are still to be measured."""
     return str(len(values)) if len(values) >= wanted else f"{len(values)}, to be measured"
 
@@ -125,10 +124,10 @@ def claim_rows() -> Iterator[dict[str, str]]:
                 "system": row.system,
                 "quantity": QUANTITIES[measure],
                 "reported": f"above {number}" if row.above else number,
-                "measured": told(values, measure),
+                "measured": formatted(values, measure),
                 "t": f"{t_value(reported, values):+.2f}" if several else "-",
                 "verdict": verdict(reported, values, above=row.above, accuracy=measure != LOSS),
-                "seeds": seeds_told(values),
+                "seeds": seed_count(values),
                 "command": f"`{COMMANDS[row.record]}`",
             }
 
@@ -141,9 +140,9 @@ def insight_rows() -> Iterator[dict[str, str]]:
         yield {
             "": row.id,
             "system": row.system,
-            **{QUANTITIES[name]: told(values[name], name) for name in QUANTITIES},
+            **{QUANTITIES[name]: formatted(values[name], name) for name in QUANTITIES},
             "seconds": f"{median(values['seconds']):.0f}" if values["seconds"] else "-",
-            "seeds": seeds_told(values[TEST], 1 if once else 5),
+            "seeds": seed_count(values[TEST], 1 if once else 5),
             "command": f"`{COMMANDS[row.record]}`",
         }
 

@@ -6,7 +6,6 @@
 RUN is a run as `tools.compare` takes it (`latest`, `mnist_cnn/mine`), best one with --repeats 5.
 """
 
-import argparse
 import csv
 import hashlib
 import io
@@ -15,13 +14,12 @@ from collections.abc import Iterable
 from datetime import date
 
 from benchmarks.runs import machine
-from common import files
 from common.errors import UserError, one_line_errors
 from common.files import REPOSITORY, write_atomically
 from common.tables import markdown_table, mean_std
-from experiment.command_line import OneLineParser
 from experiment.runs.saved import SavedRun
 from experiment.values import run_name
+from tools.command_line import ToolParser
 from tools.comparison.significance import compare_seeds
 from tools.saved import find_network
 
@@ -137,15 +135,12 @@ def summary(name: str) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """List the records, or add one and compare it."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = OneLineParser("benchmarks.records", description=__doc__, formatter_class=raw)
+    parser = ToolParser("records", __doc__, "benchmarks")
     parser.add_argument("new", nargs="?", type=run_name, metavar="NEW", help="name of the record")
     parser.add_argument("run", nargs="?", metavar="RUN", help="the run to keep")
     parser.add_argument("--than", metavar="OLD", help="the record it is compared with")
-    results = {"type": files.absolute_path, "default": REPOSITORY / "results", "metavar": "FOLDER"}
-    parser.add_argument("--results-dir", **results)
     args = parser.parse_args(argv)
-    with one_line_errors():
+    with one_line_errors(args.debug):
         if not args.run:
             print("\n".join(summary(path.stem) for path in sorted(FOLDER.glob("*.csv"))))
             return

@@ -22,13 +22,13 @@ from common import files
 from common.errors import UserError, one_line_errors
 from common.tables import markdown_table
 from experiment.backend.device import nvidia_card
-from experiment.command_line import OneLineParser
 from experiment.runs.saved import SavedRun
 from experiment.values import whole_number
+from tools.command_line import ToolParser
 from tools.saved import read_runs
 
 
-class BenchmarkParser(OneLineParser):
+class BenchmarkParser(ToolParser):
     """The command line of `python -m benchmarks.<name>`, and what it measures.
 
     `times`: seeds=5 or turns=3 is the default of such an option; `continues`: what an earlier call
@@ -36,14 +36,8 @@ class BenchmarkParser(OneLineParser):
     """
 
     def __init__(self, name: str, description: str, continues: bool = True, **times: int) -> None:
-        super().__init__(
-            prog=f"python -m benchmarks.{name}",
-            description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        self.name, add, results = name, self.add_argument, files.REPOSITORY / "results"
-        add("--results-dir", type=files.absolute_path, default=results, metavar="FOLDER")
+        super().__init__(name, description, "benchmarks")
+        self.name, add = name, self.add_argument
         for word, default in times.items():
             count, meaning = whole_number(1, 100), f"number of {word} (%(default)s)"
             add(f"--{word}", type=count, default=default, metavar="N", help=meaning)
@@ -59,7 +53,7 @@ class BenchmarkParser(OneLineParser):
         table is printed at the end.
         """
         args = self.parse_args(argv)
-        with one_line_errors():
+        with one_line_errors(args.debug):
             args.results_dir.mkdir(parents=True, exist_ok=True)
             results = Results(args.results_dir / self.name, args, rows, draw)
             yield results
@@ -141,24 +135,6 @@ def run_script(
             for training in run.trainings:
                 training.history  # noqa: B018 - read now, while the folder is there
     return runs
-
-
-def run_recipe(command: str, seed: int, results: Path, **environment: str) -> list[dict]:
-    """Run `script.py --recipe NAME` with a seed, keep the run, and print its accuracy.
-
-    Gives its numbers; of a sweep those of each `member`, the folder of one combination.
-    """
-    name = f"{command.split()[-1]}-{seed}"
-    runs = run_script(command, "--seed", seed, results=results, name=name, **environment)
-    print(command, seed, *(f"{run.metrics['test_accuracy']:.2%}" for run in runs), flush=True)
-    names = "test_accuracy test_loss training_accuracy validation_accuracy parameters".split()
-    return [
-        {"member": run.folder.name}
-        | {name: run.config[name] for name in ("versions", "precision")}
-        | {name: run.metrics[name] for name in names}
-        | {f"{name}_seconds": value for name, value in run.metrics["seconds"].items()}
-        for run in runs
-    ]
 
 
 def epoch_seconds(run: SavedRun) -> float:

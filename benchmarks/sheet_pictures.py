@@ -6,9 +6,16 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from benchmarks.digit_pictures import BLACK, Generator, drawn, encoded, painted, placed, shadow
-from benchmarks.digit_pictures import skeleton as skeleton_of
-from tools.handwriting.form import SIDE
+from benchmarks.digit_pictures import (
+    BLACK,
+    Generator,
+    drawn,
+    drawn_finely,
+    encoded,
+    painted,
+    placed,
+    shadow,
+)
 
 PENS = ((0.05, 0.05, 0.07), (0.1, 0.15, 0.5), (0.65, 0.1, 0.1), (0.1, 0.35, 0.15), (0.4, 0.4, 0.4))
 PLAIN = {  # the colours (lowest, highest) of tables without a pattern
@@ -22,10 +29,7 @@ def with_a_pen(digit: np.ndarray, side: int, generator: Generator) -> np.ndarray
     """A digit, uint8 (28, 28), as written, or with a pen of a fiftieth to a twelfth of the side."""
     if generator.random() < 0.4:
         return drawn(digit, side)
-    line = skeleton_of(drawn(digit, 4 * SIDE) > 0.5)
-    distance = ndimage.distance_transform_edt(~line).astype(np.float32) * side / (4 * SIDE)
-    image = Image.fromarray(distance).resize((side, side), Image.Resampling.BICUBIC)
-    return np.clip(side / generator.uniform(24, 100) - np.asarray(image) + 0.5, 0, 1)
+    return drawn_finely(digit, side, generator.uniform(24, 100))
 
 
 def clouds(height: int, width: int, cells: int, generator: Generator) -> np.ndarray:

@@ -14,6 +14,7 @@ batches      what all steps take longer than with batches made before
 
 import math
 import time
+import timeit
 from collections.abc import Iterator
 from statistics import median
 
@@ -45,11 +46,7 @@ def multiply_adds_per_second(precision: str) -> float:
     import tensorflow as tf
 
     matrix = tf.cast(tf.random.normal((SIDE, SIDE)), precision)
-    seconds = []
-    for _ in range(PRODUCTS):
-        began = time.perf_counter()
-        (matrix @ matrix).numpy()
-        seconds.append(time.perf_counter() - began)
+    seconds = timeit.repeat(lambda: (matrix @ matrix).numpy(), number=1, repeat=PRODUCTS)
     return SIDE**3 / median(seconds)
 
 

@@ -1,4 +1,4 @@
-"""Files of a run that are whole but wrong: values replaced, and files of another run.
+"""Files of a run that are whole but hold a wrong value.
 
 For `python -m benchmarks.faults`. All is read in this process, of a small run on a few images.
 """
@@ -20,11 +20,8 @@ from PIL import Image
 
 import mnist_dense
 from common.data.dataset import Dataset
-from common.errors import UserError
-from common.files import read_arrays, write_arrays, write_json
-from experiment.runs.checkpoints import checkpoint_paths
+from common.files import write_json
 from tools import compare, predict, report, rerun
-from tools.saved import load_model, read_runs
 
 QUICK = "--engine numpy --hidden 8 --figures none --quiet".split()
 # What a value is replaced by, and a cell of history.csv.
@@ -65,9 +62,9 @@ def train(results: Path, *options: object) -> Path:
 
 
 def read_wrong(tries: int, results: Path) -> Tries:
-    """Give so many wrong values of each file to all that reads it; then, whole files of others.
+    """Give so many wrong values of each file to all that reads it.
 
-    A wrong value is to be read, or refused in a line; what is another run's is to be refused.
+    A wrong value is to be read, or refused in a line.
     """
     generator = random.Random(1)
     with tiny_data():
@@ -86,7 +83,6 @@ def read_wrong(tries: int, results: Path) -> Tries:
             cells[generator.randrange(len(cells))] = generator.choice(CELLS)
             (run / "history.csv").write_text("\n".join(map(",".join, changed)) + "\n")
             yield "wrong value: history.csv", problem_of_any(run, pristine)
-        yield from read_foreign(run, pristine, results)
 
 
 def replacements(content: dict) -> Iterator[dict]:
@@ -142,64 +138,7 @@ def problem(call: Callable[[], object]) -> str | None:
     return None
 
 
-def read_foreign(run: Path, pristine: Path, results: Path) -> Tries:
-    """Files of another run, arrays of another kind, an empty history: each is to be refused."""
-    other, checkpoint = run.with_name("other"), checkpoint_paths(run)[0]
-    longer = train(results, "--epochs", 4, "--name", "longer")
-    resume = ["--resume", "wrong", "--epochs", "3", "--results-dir", str(results), "--quiet"]
-    again = partial(mnist_dense.main, [*resume, "--figures", "none"])
-
-    def altered(path: Path, change: Callable) -> Callable[[], None]:
-        return lambda: write_arrays(path, **{k: change(v) for k, v in read_arrays(path).items()})
-
-    def text(values: np.ndarray) -> np.ndarray:
-        return values if values.dtype == np.uint8 else values.astype("U9")
-
-    def complex_numbers(values: np.ndarray) -> np.ndarray:
-        return values if values.dtype == np.uint8 else values.astype(complex)
-
-    def scaled(values: np.ndarray) -> np.ndarray:
-        return values if values.dtype == np.uint8 else values * np.float32(np.nan)
-
-    predictions, model = run / "test_predictions.npz", run / "model.npz"
-    kinds = {
-        "checkpoint": (checkpoint, again),
-        "test_predictions.npz": (predictions, lambda: read_runs(run)[0].predictions),
-        "model.npz": (model, lambda: load_model(read_runs(run)[0])),
-    }
-    for name, (path, read) in kinds.items():
-        for change in (text, complex_numbers, scaled):
-            yield f"wrong kind of numbers: {name}", accepted(altered(path, change), read)
-            restore(run, pristine)
-    for name, source in (("other", other), ("longer", longer)):
-        for path in checkpoint_paths(source):
-            copied = partial(shutil.copy, path, run)
-            yield "another run's checkpoint", accepted(copied, again) and f"{name}, {path.name}"
-            restore(run, pristine)
-    copied = partial(shutil.copy, other / "test_predictions.npz", run)
-    yield "another run's predictions", accepted(copied, kinds["test_predictions.npz"][1])
-    restore(run, pristine)
-    empty = partial((run / "history.csv").write_bytes, b"")
-    yield "an empty history.csv", accepted(empty, lambda: read_runs(run)[0].history)
-    restore(run, pristine)
-
-
 def restore(run: Path, pristine: Path) -> None:
     """Put a run back as it was."""
     shutil.rmtree(run)
     shutil.copytree(pristine, run)
-
-
-def accepted(change: Callable[[], object], read: Callable[[], object]) -> str | None:
-    """What is wrong where `read` does not refuse a changed file; None where it does, in a line."""
-    change()
-    try:
-        with contextlib.redirect_stderr(io.StringIO()) as errors:
-            read()
-    except UserError:
-        return None
-    except SystemExit:
-        return None if "Traceback" not in errors.getvalue() else errors.getvalue()
-    except BaseException as error:
-        return repr(error)[:300]
-    return "it was taken"

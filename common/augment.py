@@ -105,16 +105,16 @@ def predict(model, images: np.ndarray, test_flip: bool = False) -> np.ndarray:
 
 
 def augmentation_examples(
-    images: np.ndarray, labels: np.ndarray, augmentation: Augmentation, seed: int, copies: int = 7
+    images: np.ndarray, labels: np.ndarray, augmentation: Augmentation, seed: int
 ) -> dict[str, np.ndarray]:
     """The first image of each class, and augmented copies of it, under these names:
 
-    originals, uint8 (n, 28, 28); varied, uint8 (n, copies, 28, 28); labels, (n,).
+    originals, uint8 (n, 28, 28); varied, uint8 (n, 7, 28, 28); labels, (n,).
     """
     classes, firsts = np.unique(labels, return_index=True)
     originals = images[firsts]
     generator = np.random.default_rng(seed)
-    varied = [augmentation(originals, generator) for _ in range(copies)]
+    varied = [augmentation(originals, generator) for _ in range(7)]
     return {"originals": originals, "varied": np.stack(varied, axis=1), "labels": classes}
 
 

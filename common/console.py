@@ -1,4 +1,4 @@
-"""The one place that writes to standard output and standard error, and never fails in doing so."""
+"""Printing that never fails: standard output and standard error, made safe."""
 
 import contextlib
 import logging

@@ -30,7 +30,7 @@ class Interrupted(Exception):
 
 @contextlib.contextmanager
 def one_line_errors(debug: bool = False) -> Iterator[None]:
-    """Turn UserError, OSError and a lack of memory into one line and a status, unless `debug`."""
+    """Turn UserError, OSError and exhausted memory into one line and a status, unless `debug`."""
     with standard_streams():
         try:
             yield

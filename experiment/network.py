@@ -12,7 +12,7 @@ from experiment.runs.run import Run
 from experiment.values import in_words
 
 # What a layer's configuration says, and a person does not ask.
-UNTOLD = {"name", "dtype", "trainable", "data_format", "seed"}
+HIDDEN_OPTIONS = {"name", "dtype", "trainable", "data_format", "seed"}
 # Layers with as many multiply-adds as weights for each place of the output.
 COUNTED = {"Dense", "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2D", "SeparableConv2D"}
 
@@ -31,8 +31,8 @@ def keep_network(model, run: Run) -> None:
     shapes = [f"{row['layer'].split()[0]} {row['output']}" for row in layers]
     size = ", ".join(f"{number:,} {key}" for key, number in sums.items())
     text = "\n  ".join([f"network: {size} per image", *textwrap.wrap(" > ".join(shapes), 96)])
-    if text not in run.told:
-        run.told.add(text)
+    if text not in run.printed_networks:
+        run.printed_networks.add(text)
         run.say(*text.split("\n"))
 
 
@@ -57,7 +57,7 @@ def layer_options(layer) -> dict:
         default = parameters[key].default if key in parameters else None
         if isinstance(value, dict):  # such as an initializer, whose default is a name
             value, default = value.get("class_name"), f"{default}".title().replace("_", "")
-        if key not in UNTOLD and value not in (None, "linear", default):
+        if key not in HIDDEN_OPTIONS and value not in (None, "linear", default):
             options[key] = value
     return options
 

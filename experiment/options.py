@@ -154,7 +154,7 @@ SYNONYMS["early_stopping"] = "patience"
 SETTINGS = [*GROUPS["network"], *GROUPS["augmentation"], *GROUPS["training"]]
 FREE_ON_RESUME = [*GROUPS["devices"], *GROUPS["data"], *GROUPS["results"]]
 COMMON = [name for name in OPTIONS if name not in (*GROUPS["network"], *GROUPS["augmentation"])]
-# What a config.json holds that makes no difference to a result, or is told in another way.
+# What a config.json holds that makes no difference to a result, or is shown in another way.
 NOT_COMPARED = FREE_ON_RESUME + (
     "recipe repeats script started command_line combinations seeds resumed deterministic".split()
 )

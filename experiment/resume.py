@@ -17,17 +17,17 @@ def resumed_options(asked: Namespace) -> Namespace:
     """
     folder = find_folder(asked)
     config = read_config(folder)
-    started = {name: config.get(name, OPTIONS[name].default) for name in OPTIONS if name in asked}
-    started |= {name: config[name] for name in ("combinations", "seeds", "command_line")}
-    started["data"] = "synthetic" if config["synthetic"] else "real"
+    saved = {name: config.get(name, OPTIONS[name].default) for name in OPTIONS if name in asked}
+    saved |= {name: config[name] for name in ("combinations", "seeds", "command_line")}
+    saved["data"] = "synthetic" if config["synthetic"] else "real"
     # Several seeds are compared as such: of them, `seed` is the first.
-    now, then = vars(asked) | {"seed": asked.seeds}, started | {"seed": started["seeds"]}
+    now, then = vars(asked) | {"seed": asked.seeds}, saved | {"seed": saved["seeds"]}
     fixed = [name for name in asked.given if name not in FREE_ON_RESUME]
     changed = {name: then[name] for name in fixed if now[name] != then[name]}
-    one_each = isinstance(asked.epochs, int) and isinstance(started["epochs"], int)
-    if "epochs" in changed and one_each and asked.epochs > started["epochs"]:
+    one_each = isinstance(asked.epochs, int) and isinstance(saved["epochs"], int)
+    if "epochs" in changed and one_each and asked.epochs > saved["epochs"]:
         del changed["epochs"]
-        started["command_line"] += ["--epochs", str(asked.epochs)]
+        saved["command_line"] += ["--epochs", str(asked.epochs)]
     if changed:
         raise UserError(
             f"{folder.name} was started with {in_words(changed)}: leave the option out (only "
@@ -35,7 +35,7 @@ def resumed_options(asked: Namespace) -> Namespace:
             status=2,
         )
     given = {name: getattr(asked, name) for name in (*asked.given, "results_dir")}
-    return Namespace(**vars(asked) | started | given | {"resume": folder})
+    return Namespace(**vars(asked) | saved | given | {"resume": folder})
 
 
 def find_folder(asked: Namespace) -> Path:

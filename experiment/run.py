@@ -98,7 +98,7 @@ class Runs:
         """Begin or resume in `folder`. Raises UserError where there is nothing left to train."""
         self.args, self.dataset, self.device, self.folder = args, dataset, device, folder
         self.groups: list[Group] = []
-        self.told: set[str] = set()
+        self.printed_networks: set[str] = set()
         if not args.resume and (folder / "config.json").exists():  # before it was locked
             raise UserError(f"{folder} exists already: choose another --name")
         remove_partial_files(folder)
@@ -136,15 +136,15 @@ class Runs:
                 overview = self._begin(self.folder / words, args)
             self.groups.append(group := Group(overview, combination))
             for seed in self.args.seeds:
-                run, told = overview, dict(combination)
+                run, values = overview, dict(combination)
                 if self.args.repeats > 1:
-                    told["seed"] = seed
+                    values["seed"] = seed
                     own = {"seed": seed, "seeds": [seed], "repeats": 1}
                     args = Namespace(**vars(overview.args) | own)
                     run = self._begin(overview.folder / f"seed-{seed}", args)
                 group.runs.append(run)
-                if told:
-                    run.say(f"--- {in_words(told)}{': finished before' if run.metrics else ''}")
+                if values:
+                    run.say(f"--- {in_words(values)}{': finished before' if run.metrics else ''}")
                 if run.metrics:
                     continue
                 if not run.custom_engine:
@@ -164,7 +164,7 @@ class Runs:
             for folder in {run.folder, group.overview.folder} - {self.folder}:
                 mark_unfinished(folder, failure or STOPPED)
             if failure:
-                warn(f"{failure}")
+                warn(failure)
         else:
             mark_finished(run.folder)
 
@@ -175,7 +175,7 @@ class Runs:
             device = NUMPY_DEVICE
         elif engine == "tensorflow":  # also where Keras computes in bfloat16
             device = replace(device, precision="float32", count=1)
-        run = Run(folder, args, self.dataset, device, told=self.told)
+        run = Run(folder, args, self.dataset, device, printed_networks=self.printed_networks)
         resumed = (folder / "config.json").exists()
         if resumed and (metrics := metrics_of_finished(folder, args.epochs)):
             run.history, run.metrics = read_history(folder), metrics

@@ -19,7 +19,6 @@ from scipy import ndimage
 
 import mnist_cnn
 from benchmarks import (
-    classical,
     damaged_files,
     digit_pictures,
     distributed,
@@ -269,10 +268,7 @@ def test_costs_are_compared_with_the_first_line_of_their_group():
     assert sum(len(row) > 1 for row in rows) == 2
 
 
-CLASSICAL = {"dataset": "MNIST", "images": 60_000, "test_accuracy": 0.97}
-CLASSICAL |= {"fit_seconds": 1.0, "predict_seconds": 2.0}
 MEASURED = {
-    classical: {"mnist": {"default network": CLASSICAL, "RBF SVM (C 10)": CLASSICAL}},
     distributed: {"default CNN, batches of 128": {"1": [0.02, 0.011, 100_000]}},
     time_spent: {"float32": {"1": [0.5, 0.8, 1.4, 1.5], "2": [0.6, 0.8, 1.3, 1.6]}},
     time_to_accuracy: {"Keras's example": {"1": [(10, 0.98), (20, 0.991)]}},
@@ -442,7 +438,7 @@ def test_only_wrong_answers_without_a_warning_count_as_sure(monkeypatch):
     monkeypatch.setattr(own_digits, "load_model", lambda _: Ones())
     digits, labels = np.stack([one()] * 4), np.array([0, 0, 0, 1])
     run = SimpleNamespace(trainings=[None])
-    counts, _ = own_digits.measure(run, [file] * 4, digits, labels)
+    counts = own_digits.measure(run, [file] * 4, digits, labels)
     assert (counts["wrong"], counts["wrong and sure"], counts["processed"]) == (3, 1, 1)
     assert counts["in MNIST's own form"] == 1 and counts["one digit found"] == 4
 

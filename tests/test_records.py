@@ -224,7 +224,7 @@ def test_every_mean_in_the_prose_is_that_of_a_record():
         for member in {row["member"] for row in records.read(path.stem)}:
             for measure in records.MEASURES:
                 values = records.values(path.stem, measure, member)
-                known.add(published_results.told(values, measure).removesuffix(" %"))
+                known.add(published_results.formatted(values, measure).removesuffix(" %"))
     page = published_results.PAGE.read_text(encoding="utf-8")
     prose = re.sub(r"<!-- \w+: begin -->.*?<!-- \w+: end -->", "", page, flags=re.DOTALL)
     assert set(re.findall(r"[\d.]+ ± [\d.]+", " ".join(prose.split()))) <= known

@@ -1,4 +1,4 @@
-"""The command line of the tools."""
+"""The command line of the tools, and of the benchmarks."""
 
 import argparse
 
@@ -11,9 +11,9 @@ RUN_HELP = "latest, or a run's name, script/name or folder"
 class ToolParser(OneLineParser):
     """The command line of `python -m tools.<name>`, with the options that every tool has."""
 
-    def __init__(self, name: str, description: str) -> None:
+    def __init__(self, name: str, description: str, package: str = "tools") -> None:
         super().__init__(
-            prog=f"python -m tools.{name}",
+            prog=f"python -m {package}.{name}",
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
-import time
+import timeit
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
@@ -188,12 +188,8 @@ def load(path: Path, format: str) -> Network:
 
 def latency(network: Network, images: np.ndarray, times: int) -> float:
     """The median time of a call in milliseconds; the first three calls are left out."""
-    measured = []
-    for _ in range(times + 3):
-        began = time.perf_counter()
-        network(images)
-        measured.append(1000 * (time.perf_counter() - began))
-    return median(measured[3:])
+    seconds = timeit.repeat(lambda: network(images), number=1, repeat=times + 3)
+    return 1000 * median(seconds[3:])
 
 
 if __name__ == "__main__":

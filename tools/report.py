@@ -54,8 +54,7 @@ def redraw(folder: Path, which: str) -> None:
                     dataset = dataset or load_dataset(one)  # the runs of one folder share it
                     model = load_model(one)
                 except UserError as error:
-                    problem = f"no figures of the network of {one.name}: {error}"
-                    warn(f"{problem}")
+                    warn(f"no figures of the network of {one.name}: {error}")
             figures.draw_run(one, which, model, dataset)
     if len(read_config(folder)["combinations"]) > 1:
         figures.draw_sweep(folder, runs)

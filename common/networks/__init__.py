@@ -1,1 +1,1 @@
-"""Networks that several scripts build, and the dense network from scratch."""
+"""The networks that `--network` names, and dense networks without Keras."""

@@ -44,7 +44,7 @@ def usable_cores() -> int:
 
 
 CPU = f"CPU, {usable_cores()} cores"
-NUMPY_DEVICE = Device(CPU, "NumPy knows no other", "numpy")
+NUMPY_DEVICE = Device(CPU, "NumPy runs on the CPU only", "numpy")
 
 
 def prepare(

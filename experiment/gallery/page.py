@@ -50,7 +50,7 @@ def refresh(results: Path, ended: Path | None = None, reports: bool = True) -> P
     """Write `index.html` into the results folder anew, and give its path.
 
     If there are to be `reports`, every run with a result gets its `report.html`; where one `ended`
-    just now, that run alone, and that its folder is still marked as unfinished is not shown. Raises
+    just now, that run alone, which is shown as finished although its folder is still marked. Raises
     UserError where the page cannot be written, or would replace another.
     """
     page = results / "index.html"

@@ -36,7 +36,7 @@ class Run:
     metrics: dict | None = None  # what metrics.json says; None before testing
     model: object = None  # the trained network; None before testing
     film: object = field(default=None, repr=False)  # see film.py; None where there is none
-    told: set[str] = field(default_factory=set, repr=False)  # networks printed in this call
+    printed_networks: set[str] = field(default_factory=set, repr=False)  # by this call
 
     def __repr__(self) -> str:
         tested = f"test accuracy {self.metrics['test_accuracy']:.2%}" if self.metrics else "no test"

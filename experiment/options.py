@@ -86,7 +86,7 @@ GROUPS = {
     "network": {
         "engine": Option(None, "; tensorflow and numpy do without Keras"),
         "network": Option(None, ": the default's is in build_model, others in common/networks"),
-        "blocks": Option(None, "convolutional blocks, 1 to 4", whole_number(1, 4)),
+        "blocks": Option(2, "convolutional blocks, 1 to 4", whole_number(1, 4)),
         "filters": Option(None, "filters, or a multiple: see build_model", whole_number(1, 1024)),
         "hidden": Option(None, "units of each hidden layer", layer_sizes, "UNITS,..."),
         "activation": _named("relu", "any of Keras's, such as relu, tanh, sigmoid", ACTIVATIONS),

@@ -12,7 +12,6 @@ from statistics import median
 from benchmarks.runs import BenchmarkParser, percent, run_script
 
 BACKENDS = ("tensorflow", "jax", "torch")
-CONDITIONS = ("versions", "precision")
 
 
 def main() -> None:
@@ -21,9 +20,10 @@ def main() -> None:
     with BenchmarkParser("backends", __doc__, seeds=5).results(rows) as results:
         for name, seed in results.missing(installed, range(1, results.args.seeds + 1)):
             (run,) = run_script("mnist_cnn.py", "--seed", seed, KERAS_BACKEND=name)
-            kept = {key: run.metrics[key] for key in ("test_accuracy", "seconds")}
-            results.keep(name, seed, kept | {key: run.config[key] for key in CONDITIONS})
-            print(f"{name}, seed {seed}: {kept['test_accuracy']:.2%}", flush=True)
+            measured = {key: run.metrics[key] for key in ("test_accuracy", "seconds")}
+            measured |= {key: run.config[key] for key in ("versions", "precision")}
+            print(f"{name}, seed {seed}: {measured['test_accuracy']:.2%}", flush=True)
+            results.keep(name, seed, measured)
 
 
 def rows(measured: dict[str, dict]) -> Iterator[dict[str, str]]:

@@ -21,7 +21,7 @@ def drawn(digit: np.ndarray, side: int) -> np.ndarray:
 
 
 def drawn_finely(digit: np.ndarray, side: int, fineness: float = 60) -> np.ndarray:
-    """The same with a pen whose radius is this part of the side."""
+    """The same with a pen whose radius is the side divided by `fineness`."""
     line = skeleton(drawn(digit, 4 * SIDE) > 0.5)
     distance = ndimage.distance_transform_edt(~line).astype(np.float32)
     image = Image.fromarray(distance).resize((side, side), CUBIC)

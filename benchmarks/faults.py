@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.damaged_files import read_damaged
 from benchmarks.kill_points import change_cores, kill_at_operations, lose_streams
 from benchmarks.runs import BenchmarkParser, start_script
-from benchmarks.wrong_files import read_wrong
+from benchmarks.wrong_files import Tries, read_wrong
 from common.errors import UserError
 from common.files import read_arrays, read_json
 from experiment.runs.checkpoints import checkpoint_paths, read_checkpoint
@@ -48,7 +48,6 @@ COMMANDS = {
     "sweep and seeds, NumPy": f"{NUMPY} --hidden 64 32 --repeats 2",
 }
 # For each try: the fault's title, and what was lost, or None.
-Tries = Iterator[tuple[str, str | None]]
 
 
 def main() -> None:

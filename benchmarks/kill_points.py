@@ -8,11 +8,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import mnist_dense
-from benchmarks.wrong_files import QUICK, tiny_data
+from benchmarks.wrong_files import QUICK, Tries, tiny_data
 from common.files import REPOSITORY, read_json
 from experiment.runs.folder import MARKER
 
@@ -20,7 +20,6 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
 KILLED = 137
 STREAMS = ("", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", ">/dev/full 2>&1", "| true")
-Tries = Iterator[tuple[str, str | None]]
 
 
 def kill_at_operations(results: Path, difference: Callable) -> Tries:

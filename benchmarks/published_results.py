@@ -82,7 +82,8 @@ def measure_classical(args: Namespace) -> list[dict]:
     where = records.here() | {"versions": f"scikit-learn {metadata.version('scikit-learn')}"}
     return [
         where | {"member": method, "seed": 1, TEST: result[TEST], "seconds": result["fit_seconds"]}
-        for method, result in ((method, numbers["1"]) for method, numbers in measured.items())
+        for method, by_number in measured.items()
+        for result in by_number.values()
     ]
 
 

@@ -21,7 +21,7 @@ from statistics import mean, median, stdev
 from common import files
 from common.errors import UserError, one_line_errors
 from common.tables import markdown_table
-from experiment.backend.device import nvidia_card
+from experiment.backend.device import nvidia_card, usable_cores
 from experiment.runs.saved import SavedRun
 from experiment.values import whole_number
 from tools.command_line import ToolParser
@@ -71,9 +71,11 @@ class Results:
         """Raises UserError where another machine or other versions measured, unless --fresh."""
         self.path, self.args, self.rows, self.draw = path.with_suffix(".json"), args, rows, draw
         self.conditions, self.measured, saved = machine(), {}, {}
-        with contextlib.suppress(UserError):  # missing, damaged, or of an earlier version
-            saved = files.read_json(self.path)
-        if saved.get("conditions") == self.conditions and "measured" in saved:
+        with contextlib.suppress(UserError, LookupError, TypeError):
+            kept = files.read_json(self.path)
+            list(rows(kept["measured"]))  # fails where an earlier version measured other things
+            saved = kept
+        if saved.get("conditions") == self.conditions:
             self.measured = saved["measured"]
             if not args.fresh:
                 print(f"continuing {self.path}; --fresh measures again", flush=True)
@@ -227,5 +229,5 @@ def machine() -> str:
         versions.append(f"Keras on {backend}")
     if limit := os.environ.get("ONEDNN_MAX_CPU_ISA"):
         versions.append(f"oneDNN limited to {limit}")
-    parts = [nvidia_card(), f"{processor}, {os.cpu_count()} cores", ", ".join(versions)]
+    parts = [nvidia_card(), f"{processor}, {usable_cores()} cores", ", ".join(versions)]
     return "; ".join(filter(None, parts))

@@ -19,6 +19,7 @@ from scipy import ndimage
 
 import mnist_cnn
 from benchmarks import (
+    classical,
     damaged_files,
     digit_pictures,
     distributed,
@@ -192,6 +193,21 @@ def test_a_file_of_an_earlier_version_is_not_continued(tmp_path, capsys):
         measure(tmp_path)
     assert "--fresh measures again" in capsys.readouterr().err
     assert len(measure(tmp_path, "--fresh")) == 4
+
+
+def test_measurements_of_another_form_are_of_an_earlier_version(tmp_path, capsys):
+    argv = ["--results-dir", str(tmp_path)]
+    of_before = {"mnist": {"RBF SVM (C 10)": {"test_accuracy": 0.98}}}
+    files.write_json(
+        tmp_path / "classical.json", {"conditions": runs.machine(), "measured": of_before}
+    )
+    with pytest.raises(SystemExit):
+        classical.main(argv)
+    assert "--fresh measures again" in capsys.readouterr().err
+    parser = runs.BenchmarkParser("classical", "A trial.")
+    with parser.results(classical.rows, argv=[*argv, "--fresh"]) as results:
+        results.keep("SVM", 1, {"test_accuracy": 0.98, "fit_seconds": 2, "predict_seconds": 3})
+    assert "| SVM    | 98.00%        | 2.0 s | 3.0 s" in capsys.readouterr().out
 
 
 def test_accuracies_are_told_in_percent_with_their_standard_deviation():

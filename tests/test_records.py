@@ -4,6 +4,7 @@ import importlib
 import re
 import shlex
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, finish, parse
@@ -20,6 +21,7 @@ from benchmarks import (
 from benchmarks.published_rows import CLAIMS, CLASSICAL, COMMANDS, INSIGHTS
 from benchmarks.runs import percent
 from benchmarks.verdict import t_value, verdict
+from common import files
 from common.errors import UserError
 from experiment.runs.saved import read_run
 
@@ -132,6 +134,19 @@ def test_what_is_recorded_is_not_measured_again_unless_asked(folder, monkeypatch
         ("low_level", 2)
     ]
     assert len(list(published_results.missing(Namespace(**vars(args) | {"fresh": True})))) == 7
+
+
+def test_each_classical_method_is_a_member_of_its_record(tmp_path, monkeypatch):
+    measured = {"RBF SVM (C 10)": {"1": {"test_accuracy": 0.98, "fit_seconds": 2.5}}}
+
+    def main(argv):
+        files.write_json(Path(argv[1]) / "classical.json", {"measured": measured})
+
+    monkeypatch.setattr(published_results.classical, "main", main)
+    args = Namespace(results_dir=tmp_path, fresh=False)
+    (row,) = published_results.measure("classical", 1, args)
+    assert (row["member"], row["seed"]) == ("RBF SVM (C 10)", 1)
+    assert (row["test_accuracy"], row["seconds"]) == (0.98, 2.5)
 
 
 def test_a_row_says_what_was_reported_and_measured_and_how_they_agree(folder):

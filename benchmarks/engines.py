@@ -7,22 +7,19 @@ seconds of an epoch, without each run's first.
 """
 
 from benchmarks.runs import BenchmarkParser, epoch_seconds, run_script, timing
-from experiment.values import whole_number
 
 ENGINES = ("keras", "tensorflow", "numpy")
 COMMAND = (
     "mnist_dense.py --hidden 256,128,64 --batch-size 256 --dropout 0 --shift 0 "
-    "--precision float32 --figures none"
+    "--epochs 6 --precision float32 --figures none"
 )
 
 
 def main() -> None:
     """Measure in turns, and write the table."""
-    parser = BenchmarkParser("engines", __doc__, turns=5)
-    parser.add_argument("--epochs", type=whole_number(2, 100), default=6, metavar="N")
-    with parser.results(rows) as results:
+    with BenchmarkParser("engines", __doc__, turns=5).results(rows) as results:
         for engine, turn in results.missing(ENGINES, range(1, results.args.turns + 1)):
-            (run,) = run_script(f"{COMMAND} --engine {engine} --epochs {results.args.epochs}")
+            (run,) = run_script(f"{COMMAND} --engine {engine}")
             print(f"turn {turn}, {engine}: {epoch_seconds(run):.3f} s", flush=True)
             results.keep(engine, turn, epoch_seconds(run))
 

@@ -47,7 +47,6 @@ COMMANDS = {
     "dense, NumPy": f"{NUMPY} --images 12000",
     "sweep and seeds, NumPy": f"{NUMPY} --hidden 64 32 --repeats 2",
 }
-# For each try: the fault's title, and what was lost, or None.
 
 
 def main() -> None:

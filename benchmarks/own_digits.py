@@ -34,6 +34,8 @@ from tools.saved import find_network, load_dataset, load_model
 
 DEVELOPED_ON = 5_000  # so many of the test digits come first, and are not reported
 SURE = 0.9
+SHARES = ["in MNIST's own form", "grey and resized", "processed", "one digit found"]
+SHARES += ["right but warned"]
 FLAGGED = "thick ones with a flag"
 GROUPS = {
     "MNIST's digits in disguise": list(digit_pictures.KINDS),
@@ -46,7 +48,7 @@ KINDS |= {FLAGGED: other_digits.thick_one_with_a_flag}
 
 
 def main() -> None:
-    """Measure every kind, print the table and write it with the figure."""
+    """Measure every kind, and write the table."""
     parser = BenchmarkParser("own_digits", __doc__, continues=False)
     add = parser.add_argument
     add("run", nargs="?", default="latest", metavar="RUN", help="whose network reads (latest)")
@@ -136,12 +138,9 @@ def rows(measured: dict[str, dict]) -> Iterator[dict[str, str]]:
             sums = {key: sum(counts[key] for counts in members) for key in members[0]}
             kinds[f"**{group}**"] = sums
     for kind, counts in kinds.items():
-        pictures, ways = counts["pictures"], ("in MNIST's own form", "grey and resized")
+        pictures = counts["pictures"]
         row = {"pictures": kind, "number": f"{pictures:,}"}
-        row |= {key: f"{counts[key] / pictures:.1%}" for key in (*ways, "processed")}
-        row |= {
-            key: f"{counts[key] / pictures:.1%}" for key in ("one digit found", "right but warned")
-        }
+        row |= {key: f"{counts[key] / pictures:.1%}" for key in SHARES}
         yield row | {"wrong": f"{counts['wrong']}", "sure of it": f"{counts['wrong and sure']}"}
 
 

@@ -65,26 +65,20 @@ def write_table(file: str, columns: list[str], rows: list[dict]) -> None:
 
 
 def rows_of(run: SavedRun, member: str = "") -> list[dict]:
-    """A row for each seed of a run, measured with this machine and this commit."""
-    return [conditions(training, member) | measures(training) for training in run.trainings]
-
-
-def measures(run: SavedRun) -> dict:
-    """The numbers of a training that a record keeps."""
-    numbers = {name: run.metrics.get(name) for name in MEASURES}
-    return numbers | {"seconds": float(run.metrics["seconds"]["training"])}
-
-
-def conditions(run: SavedRun, member: str) -> dict:
-    """Where a training was measured, and with what."""
+    """A row for each seed of a run that this machine has trained at this commit."""
+    where, rows = here() | {"member": member}, []
     packages = ("tensorflow", "keras", "jax", "torch", "numpy")
-    known = {key: value for key, value in run.config["versions"].items() if key in packages}
-    return here() | {
-        "member": member,
-        "seed": run.config["seed"],
-        "precision": run.config["precision"],
-        "versions": " ".join(f"{name} {version}" for name, version in known.items()),
-    }
+    for training in run.trainings:
+        config, metrics = training.config, training.metrics
+        known = {key: value for key, value in config["versions"].items() if key in packages}
+        measured = {name: metrics.get(name) for name in MEASURES} | {
+            "seconds": float(metrics["seconds"]["training"]),
+            "seed": config["seed"],
+            "precision": config["precision"],
+            "versions": " ".join(f"{name} {version}" for name, version in known.items()),
+        }
+        rows.append(where | measured | {"date": config["started"][:10]})
+    return rows
 
 
 def here() -> dict:

@@ -30,6 +30,7 @@ VALUES = [
     *("../x", "a\x1b[2J\nb", [], [[]], [None], ["text"], [1, 2], {}, {"a": None}, {"a": [1]}),
 ]
 CELLS = ["", "0", "-1", "2", "0.5", "nan", "inf", "1e400", "text", "1,1"]
+# For each try: the fault's title, and what was lost, or None.
 Tries = Iterator[tuple[str, str | None]]
 
 
@@ -67,6 +68,8 @@ def read_wrong(tries: int, results: Path) -> Tries:
     A wrong value is to be read, or refused in a line.
     """
     generator = random.Random(1)
+    digit = np.pad(np.zeros((20, 4), np.uint8), 18, constant_values=255)
+    Image.fromarray(digit).save(results / "picture.png")
     with tiny_data():
         train(results, "--epochs", 2, "--name", "other", "--seed", 2, "--dropout", 0.4)
         run = train(results, "--epochs", 2, "--name", "wrong")
@@ -108,13 +111,11 @@ def replacements(content: dict) -> Iterator[dict]:
 
 def problem_of_any(run: Path, pristine: Path) -> str | None:
     """What went wrong where a run was read in all ways; it is put back as it was."""
-    results, picture = run.parents[1], run.parents[1] / "picture.png"
-    Image.fromarray(np.pad(np.zeros((20, 4), np.uint8), 18, constant_values=255)).save(picture)
-    where = ["--results-dir", str(results)]
+    where = ["--results-dir", str(run.parents[1])]
     calls = {
         "compare": partial(compare.main, ["wrong", "other", *where]),
         "report": partial(report.main, ["wrong", *where]),
-        "predict": partial(predict.main, ["wrong", str(picture), *where]),
+        "predict": partial(predict.main, ["wrong", str(run.parents[1] / "picture.png"), *where]),
         "rerun": partial(rerun.main, ["wrong", *where]),
         "resume": partial(
             mnist_dense.main, ["--resume", "wrong", "--epochs", "3", "--figures", "none", *where]
@@ -122,7 +123,8 @@ def problem_of_any(run: Path, pristine: Path) -> str | None:
     }
     with mock.patch.object(rerun, "start", lambda folder, *_: folder):
         found = [f"{name}: {said}" for name, call in calls.items() if (said := problem(call))]
-    restore(run, pristine)
+    shutil.rmtree(run)
+    shutil.copytree(pristine, run)
     return "; ".join(found) or None
 
 
@@ -136,9 +138,3 @@ def problem(call: Callable[[], object]) -> str | None:
         except BaseException as error:
             return repr(error)[:300]
     return None
-
-
-def restore(run: Path, pristine: Path) -> None:
-    """Put a run back as it was."""
-    shutil.rmtree(run)
-    shutil.copytree(pristine, run)

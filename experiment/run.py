@@ -174,7 +174,7 @@ class Runs:
         if engine == "numpy":  # also where other runs use a GPU
             device = NUMPY_DEVICE
         elif engine == "tensorflow":  # also where Keras computes in bfloat16
-            device = replace(device, precision="float32", count=1)
+            device = replace(device, backend="tensorflow", precision="float32", count=1)
         run = Run(folder, args, self.dataset, device, printed_networks=self.printed_networks)
         resumed = (folder / "config.json").exists()
         if resumed and (metrics := metrics_of_finished(folder, args.epochs)):

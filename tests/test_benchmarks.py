@@ -393,7 +393,7 @@ def one() -> np.ndarray:
 def test_a_digit_is_found_in_every_kind_of_picture(kind):
     file = own_digits.KINDS[kind](one(), np.random.default_rng(2))
     (found,) = own_digits.read(file).found
-    form = found.form
+    form = found.forms[0]
     assert own_digits.resize(file).shape == form.shape == (28, 28)
     rows, columns = (np.ptp(np.flatnonzero((form > 127).any(axis=axis))) for axis in (1, 0))
     assert rows > 2 * columns  # it still is a one

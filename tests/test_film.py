@@ -164,6 +164,7 @@ def test_the_axes_are_the_principal_components_of_the_last_frame():
         assert abs(np.corrcoef(coordinates, points[-1, :, place])[0, 1]) == pytest.approx(1)
     assert points[-1].min() == 0 and points[-1].max() == 1
     assert np.ptp(points[0]) < 0.3  # the same axes and scale
+    assert drawing.plane(hidden[..., :1]).shape == (3, 500, 2)  # a layer of one unit
 
 
 @pytest.mark.parametrize("weights", [(24, 5, 5), (12, 28, 28), (1, 1, 1)])

@@ -79,7 +79,7 @@ def file_of(values, format="PNG", **settings):
 
 def only_form(picture):
     (found,) = read_digits(np.asarray(picture, np.float32)).found
-    return found.form
+    return found.forms[0]
 
 
 def likeness(one, other):
@@ -150,7 +150,7 @@ def test_a_sheet_on_a_dark_table(digits, turned):
     picture = np.full((600, 700), 50, np.uint8)
     picture[100 : 100 + sheet.height, 200 : 200 + sheet.width] = sheet
     (found,) = read_digits(np.repeat(picture[..., None] / 255, 3, axis=2).astype(np.float32)).found
-    upright = np.asarray(Image.fromarray(found.form).rotate(-turned))
+    upright = np.asarray(Image.fromarray(found.forms[0]).rotate(-turned))
     assert likeness(upright, digits[0][0]) > ALIKE
     rows, columns = found.box
     middle = 100 + sheet.height / 2, 200 + sheet.width / 2
@@ -358,11 +358,11 @@ def test_a_garment_fills_the_image_on_black():
         picture = np.pad(1 - large(garment, 280), ((60, 100), (150, 40)), constant_values=1)
         rgb = np.repeat(picture[..., None], 3, axis=2).astype(np.float32)
         (found,) = read_garment(rgb).found
-        rows, columns = np.nonzero(found.form > 20)
+        rows, columns = np.nonzero(found.forms[0] > 20)
         assert max(np.ptp(rows), np.ptp(columns)) + 1 >= 26
-        assert likeness(found.form, centred(trimmed(garment), 28, by_mass=False)) > ALIKE
+        assert likeness(found.forms[0], centred(trimmed(garment), 28, by_mass=False)) > ALIKE
     as_it_is = np.repeat(images[0][..., None] / 255, 3, axis=2).astype(np.float32)
-    np.testing.assert_array_equal(read_garment(as_it_is).found[0].form, images[0])
+    np.testing.assert_array_equal(read_garment(as_it_is).found[0].forms[0], images[0])
     with pytest.raises(NothingFoundError):
         read_garment(np.full((50, 50, 3), 0.9, np.float32))
 

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 if not __package__:  # started as a file: python tools/predict.py
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -32,9 +31,6 @@ from tools.command_line import RUN_HELP, ToolParser
 from tools.handwriting.form import Reading, read_digits, read_garment
 from tools.handwriting.pictures import read_picture
 from tools.saved import find_network, load_model
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 CLASSES_SHOWN = 3  # of a picture, the most probable ones
 LEAST_SURE = 0.7  # probability of an answer that is given without a warning
@@ -157,7 +153,7 @@ def figure_name(path: Path, taken: Sequence[str]) -> str:
     return next(name for name in names if name.lower() not in taken)
 
 
-def draw(reading: Reading, probabilities: np.ndarray, class_names: Sequence[str]) -> "Figure":
+def draw(reading: Reading, probabilities: np.ndarray, class_names: Sequence[str]):
     """The picture, what each step made of it, and the probability of each class."""
     from matplotlib.figure import Figure  # not at the top: --help need not wait for matplotlib
     from matplotlib.patches import Rectangle

@@ -20,7 +20,7 @@ import numpy as np
 from common.console import say
 from common.errors import UserError, one_line_errors
 from common.files import REPOSITORY
-from experiment.backend.device import BACKENDS
+from experiment.backend.device import GPU_FINDERS
 from experiment.options import NOT_COMPARED
 from experiment.runs.checkpoints import checkpoint_paths, read_checkpoint
 from experiment.runs.folder import SCRIPT, read_config
@@ -82,7 +82,7 @@ def start(folder: Path, config: dict, options: Sequence[str], results: Path) -> 
     say(f"running {' '.join([script.name, *options])}")
     command = [sys.executable, script, *options, "--name", name, "--results-dir", results]
     backend = config.get("backend")  # "numpy" where Keras did not train
-    environment = os.environ | ({"KERAS_BACKEND": backend} if backend in BACKENDS else {})
+    environment = os.environ | ({"KERAS_BACKEND": backend} if backend in GPU_FINDERS else {})
     status = subprocess.run([*map(str, command)], check=False, env=environment).returncode
     if status:  # the script has said why
         sys.exit(status)

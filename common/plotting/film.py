@@ -65,7 +65,7 @@ def plane(hidden: np.ndarray) -> np.ndarray:
     """Hidden outputs (frames, n, values) in the plane of the last frame: (frames, n, 2), 0 to 1."""
     centred = hidden.astype(np.float64) - hidden[-1].mean(axis=0, dtype=np.float64)
     components = np.linalg.svd(centred[-1], full_matrices=False)[2][:2]
-    points = centred @ components.T
+    points = centred @ np.pad(components.T, ((0, 0), (0, 2 - len(components))))  # one value: a line
     lowest, highest = points[-1].min(axis=0), points[-1].max(axis=0)
     return np.clip((points - lowest) / np.maximum(highest - lowest, 1e-9), 0, 1)
 

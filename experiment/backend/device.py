@@ -203,7 +203,6 @@ def _torch_gpus() -> list[str]:
 
 
 GPU_FINDERS = {"tensorflow": _tensorflow_gpus, "jax": _jax_gpus, "torch": _torch_gpus}
-BACKENDS = tuple(GPU_FINDERS)
 
 
 def nvidia_card() -> str | None:

@@ -76,7 +76,7 @@ def initialize() -> None:
         timer.cancel()
 
 
-def check_alike(settings: dict) -> None:
+def check_alike(settings: list) -> None:
     """Raise UserError where another process was started with other settings than the first."""
     from jax.experimental import multihost_utils
 

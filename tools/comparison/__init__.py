@@ -1,1 +1,1 @@
-"""Saved runs compared: overlaid curves, significance."""
+"""Saved runs compared: overlaid curves, layers and scripts that differ, significance."""

@@ -33,13 +33,8 @@ class Found:
 
     box: tuple[slice, slice]
     cut_out: np.ndarray  # float32 (h, w), 0 background to 1
-    forms: np.ndarray  # uint8 (n, 28, 28), as in the data set; a digit comes in two sizes
+    forms: np.ndarray  # uint8 (n, 28, 28), as large as in the data set; digits also smaller
     at_the_edge: bool = False  # whether it touches the edge of the picture or the sheet
-
-    @property
-    def form(self) -> np.ndarray:
-        """uint8 (28, 28), as large as in the data set."""
-        return self.forms[0]
 
 
 @dataclass(frozen=True, eq=False)

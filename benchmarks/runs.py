@@ -229,5 +229,7 @@ def machine() -> str:
         versions.append(f"Keras on {backend}")
     if limit := os.environ.get("ONEDNN_MAX_CPU_ISA"):
         versions.append(f"oneDNN limited to {limit}")
-    parts = [nvidia_card(), f"{processor}, {usable_cores()} cores", ", ".join(versions)]
+    cores = usable_cores()
+    processor += f", {cores} core" + "s" * (cores > 1)
+    parts = [nvidia_card(), processor, ", ".join(versions)]
     return "; ".join(filter(None, parts))

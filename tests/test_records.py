@@ -108,7 +108,7 @@ def test_a_run_becomes_a_record_that_is_compared_with_an_older_one(
     assert re.search(r"p = 0\.000\d", answer)
     assert records.values("new", "test_accuracy") == [0.961, 0.962, 0.963]
     row = records.read("new")[0]
-    assert "keras" in row["versions"] and "cores" in row["processor"] and row["date"]
+    assert "keras" in row["versions"] and "core" in row["processor"] and row["date"]
     with pytest.raises(SystemExit):
         records.main(["new", "mine", "--than", "absent", "--results-dir", str(tmp_path)])
     assert "error: there is no record 'absent'" in capsys.readouterr().err

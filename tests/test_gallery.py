@@ -409,14 +409,13 @@ def test_colours_are_those_of_the_figures():
     from common.plotting import style
 
     folder = REPOSITORY / "experiment" / "gallery"
-    gallery = (folder / "gallery.html").read_text(encoding="utf-8")
-    report = (folder / "report.html").read_text(encoding="utf-8")
-    (line,) = re.findall(r"const COLOURS = (\[.*\]);", gallery)
+    templates = folder / "gallery.html", folder / "report.html", REPOSITORY / "tools" / "draw.html"
+    texts = [path.read_text(encoding="utf-8") for path in templates]
+    (line,) = re.findall(r"const COLOURS = (\[.*\]);", texts[0])
     assert json.loads(line)[:6] == list(style.COLOURS[:6])
-    for template in (gallery, report):
-        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", template)  # needs no network
-        assert template.count("@RUNS@") == 1
-    assert re.findall(r"--\w+: #\w+", report)[:6] == re.findall(r"--\w+: #\w+", gallery)[:6]
+    for text in texts:
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)  # needs no network
+        assert text.count("@RUNS@") == text.count("<!-- @HEAD@ -->") == 1
 
 
 # ---- In a browser ---------------------------------------------------------------------------

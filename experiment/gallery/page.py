@@ -22,7 +22,7 @@ from experiment.runs.folder import MARKER, NETWORK, SCRIPT, STARTED, read_config
 from experiment.runs.history import read_history
 from experiment.runs.saved import SavedRun, read_run
 
-PLACE_OF_RUNS, PLACE_OF_FILM = "@RUNS@", "// @FILM@\n"  # in a template
+PLACE_OF_HEAD, PLACE_OF_RUNS = "<!-- @HEAD@ -->\n", "@RUNS@"  # in a template
 REPORT = "report.html"
 # Near the start of the template; the second one is that of an earlier version.
 SIGNATURES = ('content="experiment/gallery/page.py"', 'content="common/gallery.py"')
@@ -86,8 +86,8 @@ def write_page(path: Path, template: str | Path, content: dict) -> None:
     content["settings"] = [name.replace("_", " ") for name in SETTINGS]
     # NaN is no JSON; a "<" could end the script element; ASCII has room for any name of a file.
     text = json.dumps(json.loads(json.dumps(content), parse_constant=str)).replace("<", "\\u003c")
-    page, film = (read_text(Path(__file__).parent / name) for name in (template, "film.js"))
-    write_atomically(path, page.replace(PLACE_OF_FILM, film).replace(PLACE_OF_RUNS, text).encode())
+    page, head = (read_text(Path(__file__).parent / name) for name in (template, "head.html"))
+    write_atomically(path, page.replace(PLACE_OF_HEAD, head).replace(PLACE_OF_RUNS, text).encode())
 
 
 def places(folder: Path) -> list[Path]:

@@ -38,7 +38,6 @@ def main() -> None:
     add("run", nargs="?", default="latest", metavar="RUN", help="whose network reads (latest)")
     count = whole_number(1, 10_000)
     add("--digits", type=count, default=200, metavar="N", help="to draw (%(default)s)")
-    add("--seed", type=whole_number(0), default=1, metavar="N", help="of choice and place (1)")
     add("--training", action="store_true", help="digits of the training images")
     with parser.results(rows, misread) as results:
         args = results.args
@@ -49,10 +48,10 @@ def main() -> None:
         images, labels = data.test_images, data.test_labels
         if args.training:
             images, labels = data.train_images, data.train_labels
-        generator = np.random.default_rng(args.seed)
+        generator = np.random.default_rng(1)
         chosen = generator.permutation(len(images))[: args.digits]
         kind = "training" if args.training else "test"
-        results.conditions = f"{kind} digits, {run.name}, seed {args.seed}; {results.conditions}"
+        results.conditions = f"{kind} digits, {run.name}; {results.conditions}"
         browser, drawn = start_browser(), []
         try:
             browser.get(page.as_uri())

@@ -22,10 +22,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.damaged_files import read_damaged
-from benchmarks.kill_points import change_cores, kill_at_operations, lose_streams
+from benchmarks.kill_points import change_cores, difference, kill_at_operations, lose_streams
 from benchmarks.runs import BenchmarkParser, start_script
 from benchmarks.wrong_files import Tries, read_wrong
 from common.errors import UserError
@@ -34,7 +32,6 @@ from experiment.runs.checkpoints import checkpoint_paths, read_checkpoint
 from experiment.runs.folder import MARKER
 from experiment.runs.history import read_history
 from experiment.values import one_of, whole_number
-from tools.rerun import differing_columns
 
 SHORT = "--data real --figures none --images 4000 --epochs 6"
 NUMPY = f"mnist_dense.py --engine numpy {SHORT}"
@@ -53,9 +50,9 @@ def main() -> None:
     """Try what the command line names, and write the table."""
     faults = {
         "kill": kill,
-        "operations": lambda _, folder: kill_at_operations(folder, difference),
+        "operations": lambda _, folder: kill_at_operations(folder),
         "cores": lambda _, folder: change_cores(folder),
-        "streams": lambda _, folder: lose_streams(folder, difference),
+        "streams": lambda _, folder: lose_streams(folder),
         "fuzz": fuzz,
         "wrong": read_wrong,
         "concurrent": run_at_once,
@@ -173,28 +170,6 @@ def trained_again(kept: list[dict[Path, list[dict]]], now: dict[Path, list[dict]
     for run, epochs in itertools.chain.from_iterable(before.items() for before in kept):
         if now[run][: len(epochs)] != epochs:
             return f"{run}: did not resume after epoch {len(epochs)}"
-    return None
-
-
-def difference(whole: Path, other: Path) -> str | None:
-    """In what two folders of the same training differ; None where they are the same."""
-    files, others = (
-        # Killed at the very end, a finished run still has its lock, which blocks nobody.
-        {path.relative_to(folder) for path in folder.rglob("*") if path.name != ".lock"}
-        for folder in (whole, other)
-    )
-    if files != others:
-        return f"{other.name}: files {sorted(map(str, files ^ others))}"
-    for path in sorted(files):
-        if path.suffix == ".npz":
-            arrays, again = read_arrays(whole / path), read_arrays(other / path)
-            arrays.pop("history", None)  # it holds times; history.csv is compared, too
-            if not all(np.array_equal(values, again[key]) for key, values in arrays.items()):
-                return f"{other.name}: {path} differs"
-        elif path.name == "history.csv":
-            histories = [read_history((folder / path).parent) for folder in (whole, other)]
-            if columns := differing_columns(*histories):
-                return f"{other.name}: {path}, {columns} differ"
     return None
 
 

@@ -11,10 +11,14 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
+
 import mnist_dense
 from benchmarks.wrong_files import QUICK, Tries, tiny_data
-from common.files import REPOSITORY, read_json
+from common.files import REPOSITORY, read_arrays, read_json
 from experiment.runs.folder import MARKER
+from experiment.runs.history import read_history
+from tools.rerun import differing_columns
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
@@ -22,11 +26,8 @@ KILLED = 137
 STREAMS = ("", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", ">/dev/full 2>&1", "| true")
 
 
-def kill_at_operations(results: Path, difference: Callable) -> Tries:
-    """One run, and a sweep with seeds, killed before each operation in turn, and resumed.
-
-    `difference(whole, other)` says in what two folders differ.
-    """
+def kill_at_operations(results: Path) -> Tries:
+    """One run, and a sweep with seeds, killed before each operation in turn, and resumed."""
     sweep = ["--epochs", "1", "--hidden", "8", "4", "--repeats", "2"]
     scripts = results / "mnist_dense"
     with tiny_data():
@@ -99,7 +100,7 @@ def change_cores(results: Path) -> Tries:
     yield "resumed on fewer cores", None if said else "it is not said"
 
 
-def lose_streams(results: Path, difference: Callable) -> Tries:
+def lose_streams(results: Path) -> Tries:
     """Runs whose standard streams are closed, full or not read: they end as others do."""
     script, scripts = REPOSITORY / "mnist_dense.py", results / "mnist_dense"
     options = f"{' '.join(QUICK[:-1])} --epochs 1 --images 300 --data synthetic"
@@ -111,3 +112,25 @@ def lose_streams(results: Path, difference: Callable) -> Tries:
         folders = [scripts / f"{name}-synthetic" for name in (0, number)]
         loss = loss or difference(*folders)
         yield "standard streams closed, full or not read", loss and f"{redirection}: {loss}"
+
+
+def difference(whole: Path, other: Path) -> str | None:
+    """In what two folders of the same training differ; None where they are the same."""
+    files, others = (
+        # Killed at the very end, a finished run still has its lock, which blocks nobody.
+        {path.relative_to(folder) for path in folder.rglob("*") if path.name != ".lock"}
+        for folder in (whole, other)
+    )
+    if files != others:
+        return f"{other.name}: files {sorted(map(str, files ^ others))}"
+    for path in sorted(files):
+        if path.suffix == ".npz":
+            arrays, again = read_arrays(whole / path), read_arrays(other / path)
+            arrays.pop("history", None)  # it holds times; history.csv is compared, too
+            if not all(np.array_equal(values, again[key]) for key, values in arrays.items()):
+                return f"{other.name}: {path} differs"
+        elif path.name == "history.csv":
+            histories = [read_history((folder / path).parent) for folder in (whole, other)]
+            if columns := differing_columns(*histories):
+                return f"{other.name}: {path}, {columns} differ"
+    return None

@@ -21,7 +21,7 @@ from statistics import mean, median, stdev
 from common import files
 from common.errors import UserError, one_line_errors
 from common.tables import markdown_table
-from experiment.backend.device import nvidia_card, usable_cores
+from experiment.backend.device import CPU, nvidia_card
 from experiment.runs.saved import SavedRun
 from experiment.values import whole_number
 from tools.command_line import ToolParser
@@ -229,7 +229,6 @@ def machine() -> str:
         versions.append(f"Keras on {backend}")
     if limit := os.environ.get("ONEDNN_MAX_CPU_ISA"):
         versions.append(f"oneDNN limited to {limit}")
-    cores = usable_cores()
-    processor += f", {cores} core" + "s" * (cores > 1)
+    processor += CPU.removeprefix("CPU")  # ", 2 cores"
     parts = [nvidia_card(), processor, ", ".join(versions)]
     return "; ".join(filter(None, parts))

@@ -413,8 +413,9 @@ def test_colours_are_those_of_the_figures():
     texts = [path.read_text(encoding="utf-8") for path in templates]
     (line,) = re.findall(r"const COLOURS = (\[.*\]);", texts[0])
     assert json.loads(line)[:6] == list(style.COLOURS[:6])
-    for text in texts:
+    for text in (*texts, (folder / "head.html").read_text(encoding="utf-8")):
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)  # needs no network
+    for text in texts:
         assert text.count("@RUNS@") == text.count("<!-- @HEAD@ -->") == 1
 
 

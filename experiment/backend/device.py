@@ -43,7 +43,7 @@ def usable_cores() -> int:
     return cores
 
 
-CPU = f"CPU, {usable_cores()} core" + "s" * (usable_cores() > 1)
+CPU = f"CPU, {usable_cores()} cores".replace(", 1 cores", ", 1 core")
 NUMPY_DEVICE = Device(CPU, "NumPy runs on the CPU only", "numpy")
 
 

@@ -13,7 +13,7 @@ from experiment.train.fit import compile_options, fit, with_logits
 
 RECIPES = {  # what a recipe leaves out is as in "default"
     "default": {
-        "about": "five convolutions; garments flipped left to right",
+        "about": "six convolutions; garments flipped left to right",
         "filters": 48,
         "flip": True,
         "epochs": 10,
@@ -59,7 +59,7 @@ def build_model(args):
 
     if args.network != "deep":
         return convolutional.build(args)
-    return Sequential(
+    model = Sequential(
         [
             Input((28, 28), dtype="uint8"),
             layers.Rescaling(1 / 255),
@@ -69,18 +69,16 @@ def build_model(args):
             layers.Conv2D(args.filters, 3, padding="same", activation="relu"),
             layers.Conv2D(args.filters, 3, padding="same", activation="relu"),
             layers.MaxPooling2D(),
-            # Two on 7 x 7, where batch normalization is cheap.
-            layers.Conv2D(2 * args.filters, 3, padding="same", use_bias=False),
-            layers.BatchNormalization(momentum=0.9),
-            layers.Activation("relu"),
-            layers.Conv2D(2 * args.filters, 3, padding="same", use_bias=False),
-            layers.BatchNormalization(momentum=0.9),
-            layers.Activation("relu"),
-            layers.GlobalAveragePooling2D(),
-            layers.Dropout(args.dropout),
-            layers.Dense(10, dtype="float32"),  # logits, in float32 even under bfloat16
         ]
     )
+    for _ in range(3):  # on 7 x 7, where batch normalization is cheap
+        model.add(layers.Conv2D(2 * args.filters, 3, padding="same", use_bias=False))
+        model.add(layers.BatchNormalization(momentum=0.9))
+        model.add(layers.Activation("relu"))
+    model.add(layers.GlobalAveragePooling2D())
+    model.add(layers.Dropout(args.dropout))
+    model.add(layers.Dense(10, dtype="float32"))  # logits, in float32 even under bfloat16
+    return model
 
 
 def main(argv=()):

@@ -92,7 +92,7 @@ def growing(args: Namespace) -> list[Layer]:
 
 
 def deep(args: Namespace) -> list[Layer]:
-    """For `mnist_cnn.py`: the layers of `fashion_cnn_augment.py`, which explains them."""
+    """The layers of `fashion_cnn_augment.py`, which explains them, without its last convolution."""
     return [
         layers.Conv2D(args.filters, 5, strides=2, padding="same", activation="relu"),
         layers.Conv2D(args.filters, 3, padding="same", activation="relu"),

@@ -39,15 +39,16 @@ RECIPES = {  # what a recipe leaves out is as in "default"
 
 OPTIONS = {
     "network": {  # --network takes these; each with the options it uses
+        "six_convolutions": "filters dropout",
         "deep": "filters dropout",
         "three_convolutions": "filters dropout",
     },
     "augmenter": {
         "numpy": "flip shift rotation zoom elastic erase",
-        "keras": "flip shift rotation zoom",
+        "keras": "flip shift rotation zoom elastic=0 erase=0",
         "none": "",
     },
-    "test": "test_flip",  # only a heading
+    "test": "test_flip",  # an option without a choice
 }
 
 
@@ -57,7 +58,7 @@ def build_model(args):
 
     from common.networks import convolutional
 
-    if args.network != "deep":
+    if args.network != "six_convolutions":
         return convolutional.build(args)
     model = Sequential(
         [

@@ -54,10 +54,10 @@ RECIPES = {  # what a recipe leaves out is as in "default"
 
 OPTIONS = {
     "network": {  # --network takes these; each with the options it uses
-        name: "filters dropout rescale" + (" blocks" if name in ("strided", "pooled") else "")
-        for name in ("strided", "pooled", "cosines", "deep", *published.NETWORKS)
+        **dict.fromkeys(("strided", "pooled"), "blocks filters dropout rescale"),
+        **dict.fromkeys(("cosines", "deep", *published.NETWORKS), "filters dropout rescale"),
     },
-    "augmentation": "shift rotation zoom elastic",  # only a heading; digits are never flipped
+    "augmentation": "shift rotation zoom elastic",  # without a choice; digits are never flipped
 }
 
 

@@ -37,18 +37,18 @@ RECIPES = {  # what a recipe leaves out is as in "default"
     },
 } | published.MNIST_DENSE  # recipes of published results
 
-LAYERS = "hidden activation dropout initializer loss rescale"
 FROM_SCRATCH = (
     "hidden activation=relu,sigmoid,tanh dropout initializer loss rescale "
     "optimizer=sgd,momentum,adam label_smoothing=0 precision=auto,float32"
 )
 OPTIONS = {
     "engine": {  # --engine takes these; each with the options it uses, and their values
-        "keras": f"{LAYERS} optimizer label_smoothing precision devices distributed tensorboard",
+        "keras": "hidden activation dropout initializer loss rescale "
+        "optimizer label_smoothing precision devices distributed tensorboard",
         "tensorflow": FROM_SCRATCH,
         "numpy": FROM_SCRATCH,
     },
-    "augmentation": "shift rotation zoom elastic",  # only a heading; digits are never flipped
+    "augmentation": "shift rotation zoom elastic",  # without a choice; digits are never flipped
 }
 
 

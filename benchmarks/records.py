@@ -9,7 +9,6 @@ RUN is a run as `tools.compare` takes it (`latest`, `mnist_cnn/mine`), best one 
 import csv
 import hashlib
 import io
-import subprocess
 from collections.abc import Iterable
 from datetime import date
 
@@ -17,6 +16,7 @@ from benchmarks.runs import machine
 from common.errors import UserError, one_line_errors
 from common.files import REPOSITORY, write_atomically
 from common.tables import markdown_table, mean_std
+from experiment.runs.run import git_commit
 from experiment.runs.saved import SavedRun
 from experiment.values import run_name
 from tools.command_line import ToolParser
@@ -65,7 +65,7 @@ def write_table(file: str, columns: list[str], rows: list[dict]) -> None:
 
 
 def rows_of(run: SavedRun, member: str = "") -> list[dict]:
-    """A row for each seed of a run that this machine has trained at this commit."""
+    """A row for each seed of a run that this machine has trained."""
     where, rows = here() | {"member": member}, []
     packages = ("tensorflow", "keras", "jax", "torch", "numpy")
     for training in run.trainings:
@@ -76,26 +76,18 @@ def rows_of(run: SavedRun, member: str = "") -> list[dict]:
             "seed": config["seed"],
             "precision": config["precision"],
             "versions": " ".join(f"{name} {version}" for name, version in known.items()),
+            "commit": config.get("git_commit"),
+            "date": config["started"][:10],
         }
-        rows.append(where | measured | {"date": config["started"][:10]})
+        rows.append(where | measured)
     return rows
 
 
 def here() -> dict:
     """This machine, its versions, the commit and the date."""
     processor, _, versions = machine().rpartition("; ")
-    now = {"commit": commit(), "date": date.today().isoformat()}
+    now = {"commit": git_commit(), "date": date.today().isoformat()}
     return now | {"processor": processor, "versions": versions}
-
-
-def commit() -> str:
-    """The commit that is checked out, with `-dirty` where code differs; "" without git."""
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", REPOSITORY, *words]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-    return git("rev-parse", "--short", "HEAD") + "-dirty" * bool(git("diff", "HEAD", "--", "*.py"))
 
 
 def fill(page: str, name: str, rows: Iterable[dict[str, str]]) -> str:

@@ -63,13 +63,11 @@ def augment(
     return images
 
 
-def keras_generator(*, flip=False, shift=0, rotation=0.0, zoom=0.0, **unknown) -> Augmentation:
+def keras_generator(*, flip=False, shift=0, rotation=0.0, zoom=0.0) -> Augmentation:
     """The same variations by Keras's `ImageDataGenerator`, one image at a time.
 
-    Deprecated and slow, but in most tutorials. UserError for others, and without TensorFlow.
+    Deprecated and slow, but in most tutorials. UserError without TensorFlow.
     """
-    for name in unknown:
-        raise UserError(f"ImageDataGenerator has no {name}: --{name} 0, or --augmenter numpy", 2)
     try:
         from tensorflow.keras.preprocessing.image import ImageDataGenerator
     except ImportError as error:

@@ -217,7 +217,7 @@ def conflict(args: argparse.Namespace) -> str | None:
 
 
 def without_effect(args: argparse.Namespace, choices: Choices, catalogue: Catalogue) -> str | None:
-    """Which given option does nothing, or has a value that a choice does not know."""
+    """Which given option does nothing, or has a value that a choice does not support."""
     for chooser, own in choices.items():
         chosen = as_list(getattr(args, chooser))
         for name in sorted(set().union(*own.values())):
@@ -229,6 +229,6 @@ def without_effect(args: argparse.Namespace, choices: Choices, catalogue: Catalo
             for choice, value in itertools.product(chosen, values):
                 known = own[choice].get(name)
                 if known and value not in map(catalogue[name].type, known.split(",")):
-                    said = f"{flag(chooser)} {choice} does not know {flag(name)} {value}"
-                    return f"{said}; it knows {known.replace(',', ', ')}"
+                    problem = f"{flag(chooser)} {choice} does not support {flag(name)} {value}"
+                    return f"{problem}, only {known.replace(',', ', ')}"
     return None

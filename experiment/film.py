@@ -16,7 +16,7 @@ FRAMES, IMAGES, VALUES = 30, 50, 64  # at most: frames, images of a class, value
 
 
 class Film:
-    """Frames by epoch, evenly thinned. None on several devices, or where there is no validation."""
+    """Frames by epoch, evenly thinned; none on several devices, or without validation images."""
 
     def __init__(self, model, data: Dataset, run: Run) -> None:
         """Choose the first validation images of each class."""
@@ -36,7 +36,7 @@ class Film:
                 self.write(epoch, *self.view(self.images))
         except Exception as error:  # the run is worth more than its film
             self.wanted = False
-            warn(f"the film of training lacks epoch {epoch}: {error}")
+            warn(f"the film of training ends before epoch {epoch}: {error}")
 
     def write(self, epoch: int, hidden: np.ndarray, logits: np.ndarray, weights: np.ndarray):
         """Write film.npz anew, with a frame that replaces those of this epoch and later ones."""

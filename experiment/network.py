@@ -3,6 +3,7 @@
 import inspect
 import math
 import textwrap
+from collections.abc import Iterator
 
 from common.console import warn
 from common.files import write_text
@@ -22,7 +23,7 @@ def keep_network(model, run: Run) -> None:
     try:
         layers = scratch_layers(model, run) if run.custom_engine else keras_layers(model)
     except Exception as error:  # a layer of somebody's own may lack what Keras's have
-        warn(f"the network is not kept in words: {error}")
+        warn(f"network.md was not written: {error}")
         return
     sums = {key: sum(row[key] for row in layers) for key in ("parameters", "multiply-adds")}
     rows = [*layers, {"layer": "Total", "output": ""} | sums]
@@ -36,17 +37,23 @@ def keep_network(model, run: Run) -> None:
         run.say(*text.split("\n"))
 
 
-def keras_layers(model) -> list[dict]:
+def layers_of(model) -> Iterator:
     """The layers of a Keras model, and of the models inside it."""
-    rows = []
     for layer in model.layers:
         if hasattr(layer, "layers"):
-            rows += keras_layers(layer)
+            yield from layers_of(layer)
         elif type(layer).__name__ != "InputLayer":
-            shape = getattr(getattr(layer, "output", None), "shape", (None,))[1:]
-            weights = tuple(values.shape for values in layer.weights)
-            options = layer_options(layer) | ({} if layer.trainable else {"fixed": True})
-            rows.append(layer_row(type(layer).__name__, options, shape, weights))
+            yield layer
+
+
+def keras_layers(model) -> list[dict]:
+    """A row of the table for each layer of a Keras model."""
+    rows = []
+    for layer in layers_of(model):
+        shape = getattr(getattr(layer, "output", None), "shape", (None,))[1:]
+        weights = tuple(values.shape for values in layer.weights)
+        options = layer_options(layer) | ({} if layer.trainable else {"fixed": True})
+        rows.append(layer_row(type(layer).__name__, options, shape, weights))
     return rows
 
 

@@ -1,8 +1,8 @@
 """The catalogue of options: each is declared here once, and a script names those that it has.
 
-Those of the groups `network`, `augmentation` and `training` are the settings of an experiment. They
-take several values on the command line, and each combination is a run of its own. Those of
-`devices`, `data` and `results` change nothing in what is computed: a resumed run may have others.
+The groups `network`, `augmentation` and `training` are the settings of an experiment. Except for
+switches, they take several values on the command line, and each combination is a run of its own. A
+resumed run may have other options of `devices`, `data` and `results`, but not other images.
 """
 
 from collections.abc import Callable
@@ -87,7 +87,7 @@ GROUPS = {
         "engine": Option(None, "; tensorflow and numpy do without Keras"),
         "network": Option(None, ": the default's is in build_model, others in common/networks"),
         "blocks": Option(2, "convolutional blocks, 1 to 4", whole_number(1, 4)),
-        "filters": Option(None, "filters, or a multiple: see build_model", whole_number(1, 1024)),
+        "filters": Option(None, "filters; some layers have a multiple", whole_number(1, 1024)),
         "hidden": Option(None, "units of each hidden layer", layer_sizes, "UNITS,..."),
         "activation": _named("relu", "any of Keras's, such as relu, tanh, sigmoid", ACTIVATIONS),
         "dropout": _fraction(0, "fraction of the activations dropped in training"),
@@ -112,18 +112,16 @@ GROUPS = {
         "patience": Option(None, "stop N epochs after the best one, and keep it", whole_number(1)),
         "batch_size": Option(128, "images per training step, or all of them", count_or_all),
         "optimizer": _named("adam", ", ".join(LEARNING_RATES), LEARNING_RATES),
-        "learning_rate": Option(None, "peak; default: the recipe's, optimizer's", positive, "RATE"),
+        "learning_rate": Option(None, "peak; default: recipe's or optimizer's", positive, "RATE"),
         "schedule": _named("cosine", ", ".join(SCHEDULES), SCHEDULES),
         "label_smoothing": _fraction(0, "fraction of each label spread over all classes"),
         "validation": _fraction(0.1, "fraction of the training images kept for validation"),
-        "images": Option("all", "use so many training images, validation included", count_or_all),
-        "seed": Option(1, "random seed of all that is random", whole_number(0, 2**31)),
+        "images": Option("all", "training images to use, validation included", count_or_all),
+        "seed": Option(1, "random seed", whole_number(0, 2**31)),
     },
     "run": {
-        "recipe": Option(
-            "default", "named settings, listed below; other options override them", None, "NAME"
-        ),
-        "repeats": Option(1, "train with so many seeds, and give the mean", whole_number(1, 1000)),
+        "recipe": Option("default", "settings, listed below; options override them", None, "NAME"),
+        "repeats": Option(1, "number of seeds; prints their mean", whole_number(1, 1000)),
         "precision": _named("auto", "float32, bfloat16, or auto: the faster here", PRECISIONS),
     },
     "devices": {
@@ -133,11 +131,11 @@ GROUPS = {
         "distributed": Option(False, "train together with other processes: see docs/scale.md"),
     },
     "data": {
-        "data": _named("auto", "real, synthetic, or auto: real if to be had", DATA, OLD_DATA),
+        "data": _named("auto", "real, synthetic, or auto: real if possible", DATA, OLD_DATA),
         "data_dir": Option(None, "folder with the dataset's files", absolute_path, "FOLDER"),
     },
     "results": {
-        "name": Option(None, "of the run's folder (date and time)", run_name, "NAME"),
+        "name": Option(None, "of the run's folder; default: date and time", run_name, "NAME"),
         "resume": Option(None, "continue this run, or latest; --epochs may grow", str, "NAME"),
         "results_dir": Option(RESULTS, "where run folders go", absolute_path, "FOLDER"),
         "figures": _named("all", "all, curves or none; tools.report draws later", FIGURES),

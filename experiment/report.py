@@ -6,7 +6,6 @@ import sys
 import time
 from argparse import Namespace
 from pathlib import Path
-from statistics import mean
 from types import ModuleType
 
 import numpy as np
@@ -61,8 +60,6 @@ def measure(model, data: Dataset, run: Run, logits: np.ndarray, seconds: float) 
     confusions = np.zeros((10, 10), int)  # true classes in rows, predicted ones in columns
     np.add.at(confusions, (labels, answers), 1)
     wrong = {*np.flatnonzero(answers != labels).tolist()}
-    training_seconds = sum(history.column("seconds"))
-    trained = len(history.rows) * len(data.train_images)
     return {
         "dataset": data.title,
         "synthetic": data.synthetic,
@@ -78,9 +75,7 @@ def measure(model, data: Dataset, run: Run, logits: np.ndarray, seconds: float) 
             "data": round(data.seconds, 3),
             "training": round(history.seconds, 3),
             "evaluation": round(seconds, 3),
-            "per_epoch": round(mean(history.column("seconds") or [0]), 3),
         },
-        "images_per_second": round(trained / training_seconds, 1) if history.rows else None,
         "peak_memory_bytes": peak_memory(),
         "unconfirmed_mistakes": [index for index in data.unconfirmed if index in wrong],
         "per_class": per_class_metrics(confusions, data.class_names),
@@ -100,7 +95,7 @@ def save_model(run: Run, model) -> None:
 
 
 def figures_module(args: Namespace) -> ModuleType | None:
-    """What draws, or None where no figures are wanted, or, with a warning, none can be drawn."""
+    """The module that draws; None with `--figures none`, or with a warning if its import fails."""
     if args.figures == "none":
         return None
     try:

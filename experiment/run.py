@@ -45,7 +45,7 @@ from experiment.summary import Group, report_sweep, result_line, summarise
 from experiment.values import as_list, in_words
 
 LONGEST_NAME = 160  # of a folder, in characters
-STOPPED = "stopped on request; everything it had reached is here"
+STOPPED = "stopped on request; everything up to then is saved"
 
 
 @contextlib.contextmanager
@@ -105,7 +105,7 @@ class Runs:
         self.overview = self._begin(folder, args)
         if self.overview.metrics:
             ended = self.overview.metrics.get("out_of_patience")
-            advice = "its patience has run out" if ended else "train it further with more --epochs"
+            advice = "--patience ended it" if ended else "train it further with more --epochs"
             raise UserError(f"{folder} is finished: {advice}")
         settings = {name: vars(args)[name] for name in SETTINGS if name in args}
         notable = {name: v for name, v in settings.items() if v != OPTIONS[name].default}

@@ -76,7 +76,7 @@ def result_line(group: Group) -> str:
 
 
 def report_sweep(folder: Path, groups: list[Group]) -> str:
-    """Write the table and the figure that compare the combinations of options; the table."""
+    """Write the table and the figure that compare the combinations of options; return the table."""
     rows = [table_row(group) for group in groups]
     table = markdown_table(rows)
     gaps = [row.get("gap, points", "-") for row in rows]

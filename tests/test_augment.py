@@ -10,12 +10,10 @@ from common.augment import (
     augment,
     augmentation_examples,
     choose_augmentation,
-    keras_generator,
     predict,
     smooth_noise,
     warp,
 )
-from common.errors import UserError
 
 
 @pytest.fixture
@@ -175,10 +173,3 @@ def test_keras_shifts_and_flips_by_whole_pixels_too(images):
                 moves.add(shift_between(candidate, result))
                 mirrored += candidate is not image
     assert len(moves) == 25 and 70 < mirrored < 130
-
-
-@pytest.mark.parametrize("name", ["elastic", "erase"])
-def test_what_keras_s_generator_lacks_is_one_line(name):
-    with pytest.raises(UserError, match=f"no {name}: --{name} 0, or --augmenter numpy") as error:
-        keras_generator(shift=1, **{name: 2})
-    assert error.value.status == 2

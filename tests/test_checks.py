@@ -142,7 +142,7 @@ def test_what_another_run_has_left_is_refused(runs, tmp_path, capsys):
     with pytest.raises(SystemExit):
         mnist_dense.main(resume)
     error = capsys.readouterr().err
-    assert "checkpoint-3.npz is of another run, with other epochs, seed: take it away" in error
+    assert "checkpoint-3.npz is of another run, with other epochs, seed: remove it" in error
     assert (one / "checkpoint-3.npz").exists() and read_config(one)["epochs"] == 2
     (one / "checkpoint-3.npz").unlink()
     shutil.copy(other / "test_predictions.npz", one)

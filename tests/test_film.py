@@ -130,7 +130,8 @@ def test_what_goes_wrong_is_one_warning_and_costs_only_the_film(
     train(make_network("numpy"), data, run)
     error = capsys.readouterr().err
     assert (
-        error.startswith("warning: the film of training lacks epoch 1: ") and error.count("\n") == 1
+        error.startswith("warning: the film of training ends before epoch 1: ")
+        and error.count("\n") == 1
     )
     assert len(run.history.rows) == 3 and not run.history.failure
 

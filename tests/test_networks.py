@@ -28,7 +28,7 @@ def digits(network, **options):
     return mnist_cnn.build_model(Namespace(network=network, **values))
 
 
-def garments(network="deep"):
+def garments(network="six_convolutions"):
     return fashion_cnn_augment.build_model(Namespace(network=network, filters=8, dropout=0.5))
 
 
@@ -105,7 +105,7 @@ def test_help_does_not_say_that_filters_are_those_of_the_first_block(capsys):
 
 
 def test_the_deep_network():
-    for model, small in ((digits("deep"), 2), (garments("deep"), 3)):  # convolutions on 7 x 7
+    for model, small in ((digits("deep"), 2), (garments(), 3)):  # convolutions on 7 x 7
         wanted = (25 + 1) * 8 + 2 * (9 * 8 + 1) * 8 + (16 + 1) * 10
         wanted += 9 * 8 * 16 + (small - 1) * 9 * 16 * 16
         wanted += small * 4 * 16  # batch normalization, for biases
@@ -116,7 +116,7 @@ def test_the_deep_network():
 def test_the_deep_networks_differ_in_one_convolution():
     ours, theirs = (
         [layer.get_config() | {"name": "", "seed": None} for layer in model.layers]
-        for model in (digits("deep"), garments("deep"))
+        for model in (digits("deep"), garments())
     )
     for config in (*ours, *theirs):
         config.pop("build_config", None)
@@ -127,7 +127,7 @@ def test_the_deep_networks_differ_in_one_convolution():
 def test_logits_are_float32_whatever_the_network_computes_in():
     keras.config.set_dtype_policy("mixed_bfloat16")
     images = np.zeros((2, 28, 28), np.uint8)
-    for model in (dense(8), digits("strided"), digits("pooled"), garments("deep")):
+    for model in (dense(8), digits("strided"), digits("pooled"), garments()):
         assert model.layers[-2].compute_dtype == "bfloat16"
         assert keras.backend.standardize_dtype(model(images).dtype) == "float32"
         assert {weights.dtype for weights in model.get_weights()} == {np.dtype(np.float32)}

@@ -172,7 +172,7 @@ def test_a_run_with_patience_tests_the_kept_weights_and_tells_of_it(
     for more in ([], ["--epochs", "20"]):
         with pytest.raises(SystemExit):
             mnist_dense.main(["--resume", "a", *more, *call])
-        assert "is finished: its patience has run out" in capsys.readouterr().err
+        assert "is finished: --patience ended it" in capsys.readouterr().err
 
 
 def test_a_run_killed_in_its_report_is_only_tested(tiny_data, tmp_path, monkeypatch):

@@ -199,7 +199,7 @@ def test_a_run_that_is_going_on_is_not_resumed_and_an_ended_one_only_for_more(
     experiment, refused, tmp_path
 ):
     with experiment(tmp_path, "--name", "a") as runs:
-        assert "still going on" in refused("--resume", "a")
+        assert "still working" in refused("--resume", "a")
         finish(*runs)
     save_checkpoint(runs.folder, runs.results.history, STATE)
     assert "is finished: train it further with more --epochs" in refused("--resume", "a")

@@ -119,7 +119,7 @@ def test_only_what_a_killed_process_left_half_written_is_removed(tmp_path):
 
 
 def test_a_folder_belongs_to_one_process(tmp_path):
-    with lock(tmp_path), pytest.raises(UserError, match="still going on"), lock(tmp_path):
+    with lock(tmp_path), pytest.raises(UserError, match="still working"), lock(tmp_path):
         pass
     with lock(tmp_path):
         pass
@@ -345,7 +345,7 @@ def test_a_recipe_for_more_images_than_are_synthetic_takes_them_all(tmp_path, ca
     run.dataset = dataset(20, synthetic=True)
     data = run.split()
     assert len(data.train_labels) + len(data.validation_labels) == (8 if images == 8 else 20)
-    said = "images: all 20 synthetic ones, because there are no 50\n"
+    said = "images: all 20 synthetic images, fewer than the 50 asked for\n"
     assert capsys.readouterr().out == (said if images == 50 else "")
 
 

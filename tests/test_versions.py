@@ -93,7 +93,7 @@ def test_a_network_without_words_is_a_warning(tmp_path, monkeypatch, capsys):
     run = make_run(tmp_path)
     keep_network(None, run)
     error = capsys.readouterr().err
-    assert "not kept in words" in error and error.count("\n") == 1
+    assert "network.md was not written" in error and error.count("\n") == 1
     assert not (run.folder / "network.md").exists()
 
 

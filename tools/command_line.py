@@ -2,8 +2,9 @@
 
 import argparse
 
-from common.files import REPOSITORY, absolute_path
+from common.files import absolute_path
 from experiment.command_line import OneLineParser
+from experiment.options import RESULTS
 
 RUN_HELP = "latest, or a run's name, script/name or folder"
 
@@ -21,7 +22,7 @@ class ToolParser(OneLineParser):
         self.add_argument(
             "--results-dir",
             type=absolute_path,
-            default=REPOSITORY / "results",
+            default=RESULTS,
             metavar="FOLDER",
             help="where the run folders are (results/ beside the scripts)",
         )

@@ -3,12 +3,12 @@
 `draw.html` in the run's folder is one file with the network inside, which needs only a browser: no
 server, no internet, no Python. It shows what the network sees, the probability of each class, and
 what the layers make of the image; test images and your own pictures can be put on the pad. The
-page computes in float32. Of several seeds the first network is used.
+page computes in float32. Of several seeds, the first one's network is used.
 """
 
 import base64
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 if not __package__:  # started as a file: python tools/draw.py
@@ -24,6 +24,7 @@ from common.errors import UserError, one_line_errors
 from common.networks.dense_numpy import DenseNetwork
 from experiment.gallery import page
 from experiment.gallery.live import open_in_browser
+from experiment.network import layers_of
 from experiment.options import ACTIVATIONS
 from experiment.runs.saved import SavedRun
 from tools.command_line import RUN_HELP, ToolParser
@@ -107,15 +108,6 @@ def one_chain(model, images: np.ndarray):
     if not np.abs(both[0] - both[1]).mean() < 0.01:  # as much as bfloat16 can make of it
         raise UserError("the layers do not form a chain: the page cannot compute the network")
     return chain
-
-
-def layers_of(model) -> Iterator:
-    """The layers of a Keras model, and of the models inside it."""
-    for layer in model.layers:
-        if hasattr(layer, "layers"):
-            yield from layers_of(layer)
-        elif type(layer).__name__ != "InputLayer":
-            yield layer
 
 
 def refuse_unknown(layer) -> None:

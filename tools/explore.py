@@ -21,12 +21,12 @@ import numpy as np
 from common.console import say
 from common.data.dataset import Dataset
 from common.data.load import load
+from common.data.originals import ORIGINALS
 from common.errors import one_line_errors
 from common.files import absolute_path, atomic_path
 from experiment.values import one_of
 from tools.command_line import ToolParser
 
-DATASETS = ("mnist", "fashion_mnist")
 EXAMPLES = 8  # of each class
 COMPONENTS = 32  # in which distances are compared before they are in all pixels
 ROWS = 1500  # images compared at a time with all of another class
@@ -36,9 +36,9 @@ ROUNDING = 100  # of a squared distance, of which there are millions
 def main(argv: Sequence[str] = ()) -> None:
     """Draw the dataset that `argv` names."""
     parser = ToolParser("explore", __doc__)
-    kind = one_of("dataset", DATASETS)
+    kind = one_of("dataset", ORIGINALS)
     parser.add_argument(
-        "dataset", nargs="?", type=kind, default="mnist", help=" or ".join(DATASETS)
+        "dataset", nargs="?", type=kind, default="mnist", help=" or ".join(ORIGINALS)
     )
     parser.add_argument("--data-dir", type=absolute_path, metavar="FOLDER", help="of its files")
     args = parser.parse_args(argv)

@@ -2,7 +2,7 @@
 
 It is written in float32 into the run's folder, below `export/`, once its probabilities are those of
 Keras, within 0.00001, for every test image. Raw pixels, uint8 (n, 28, 28), go in, and probabilities
-(n, 10) come out, for any number n. Of several seeds the first one's network is exported.
+(n, 10) come out, for any number n. Of several seeds, the first one's network is exported.
 """
 
 import contextlib

@@ -68,7 +68,7 @@ def main(argv: Sequence[str] = ()) -> None:
 
 
 def range_test(script: ModuleType, options: Sequence[str]) -> tuple[Run, np.ndarray, np.ndarray]:
-    """A run of the script's own main(), in which the rates are tried: it, they, a loss for each.
+    """Try rising rates in the script's own main(): the run, the rates, and the loss at each.
 
     Nothing is saved. Raises UserError for options of several runs.
     """
@@ -179,7 +179,11 @@ def draw(run: Run, rates, losses, smooth, marks: dict[str, float]):
     axes = figure.subplots()
     axes.plot(rates, losses, "o", color="0.7", ms=3, label="a batch")
     axes.plot(rates, smooth, color=style.COLOURS[0], lw=2, label="smoothed")
-    looks = {FALLS: ("#009E73", ":"), DIVERGES: (style.WRONG_COLOUR, "--"), OWN: ("black", "-")}
+    looks = {
+        FALLS: (style.COLOURS[2], ":"),
+        DIVERGES: (style.WRONG_COLOUR, "--"),
+        OWN: ("black", "-"),
+    }
     for name, rate in marks.items():
         colour, line = looks[name]
         axes.axvline(rate, color=colour, ls=line, label=f"{name} {rate:.2g}")

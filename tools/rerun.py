@@ -90,7 +90,7 @@ def start(folder: Path, config: dict, options: Sequence[str], results: Path) -> 
 
 
 def same_results(old: Path, new: Path) -> bool:
-    """Print in what two runs differ; whether their results are the same."""
+    """Print how two runs differ; True if their results are the same."""
     same = True
     olds, news = ([one for run in read_runs(f) for one in run.trainings] for f in (old, new))
     if len(olds) != len(news):

@@ -104,7 +104,7 @@ def _read_folder(folder: Path, original: Original, is_cache: bool = False) -> Fo
                 return read_npz(npz, original), str(npz)
         except UserError as error:
             if not is_cache:
-                raise UserError(f"{error}; replace the file or take it away") from error
+                raise UserError(f"{error}; replace or remove the file") from error
             warn(f"not used: {error}")
         missing = [k.name for k, path in zip(original.files, paths, strict=True) if path is None]
         if not incomplete and len(missing) < len(paths):

@@ -100,7 +100,7 @@ def advice_on_missing_packages() -> Iterator[None]:
 
 
 def choose_precision(wanted: str, backend: str, gpus: list[str]) -> str:
-    """Make Keras compute in float32 or bfloat16, by itself in the faster one; which one."""
+    """Set Keras's precision, and return it; `auto` is the faster one."""
     if wanted == "auto":
         fast = backend == "tensorflow" and not gpus and has_bfloat16_units()
         wanted = "bfloat16" if fast else "float32"

@@ -59,6 +59,6 @@ def open_page(results: Path) -> None:
 
 
 def open_in_browser(page: Path) -> bool:
-    """Open a page where there is a screen (else one for the terminal might start): whether so."""
+    """Open a page if there is a screen (a browser of the terminal may block); True if it opened."""
     screen = sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY"} & {*os.environ}
     return bool(screen) and webbrowser.open(page.as_uri())

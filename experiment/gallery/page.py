@@ -49,9 +49,9 @@ def refresh_after(folder: Path) -> None:
 def refresh(results: Path, ended: Path | None = None, reports: bool = True) -> Path:
     """Write `index.html` into the results folder anew, and give its path.
 
-    If there are to be `reports`, every run with a result gets its `report.html`; where one `ended`
-    just now, that run alone, which is shown as finished although its folder is still marked. Raises
-    UserError where the page cannot be written, or would replace another.
+    With `reports`, also write the `report.html` of every run, or only that of the run that has just
+    `ended`, which is shown as finished although its folder is still marked. Raises UserError where
+    the page cannot be written, or would replace another.
     """
     page = results / "index.html"
     start = read_text(page)[:1000] if page.is_file() else ""

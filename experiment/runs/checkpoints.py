@@ -113,7 +113,7 @@ def check_run(checkpoint: Checkpoint, path: Path) -> None:
         other.append("epochs")
     if other or path.stem != f"checkpoint-{done}":
         words = ", ".join(sorted(other)) or "epochs"
-        raise UserError(f"{path} is of another run, with other {words}: take it away")
+        raise UserError(f"{path} is of another run, with other {words}: remove it")
 
 
 def read_best(folder: Path, epoch: int) -> list[np.ndarray]:

@@ -23,7 +23,7 @@ METRICS = {
     **dict.fromkeys("parameters epochs kept_epoch peak_memory_bytes".split(), COUNT),
     **dict.fromkeys("test_accuracy training_accuracy validation_accuracy".split(), FRACTION),
     **dict.fromkeys("test_loss training_loss validation_loss".split(), float),
-    **dict.fromkeys("test_accuracy_sd images_per_second training_seconds".split(), AMOUNT),
+    **dict.fromkeys("test_accuracy_sd training_seconds".split(), AMOUNT),
     "test_loss_sd": float,
     "test_accuracy_of_each": [FRACTION],
     "stopped_early": bool,
@@ -39,7 +39,7 @@ IN_METRICS = "test_accuracy test_loss parameters seconds stopped_early"
 OF_SEVERAL_SEEDS = "test_accuracy test_loss seeds training_seconds"
 MAY_BE_NULL = "learning_rate patience data_dir name devices peak_memory_bytes".split()
 MAY_BE_NULL += "test_accuracy_sd test_loss_sd training_accuracy training_loss".split()
-MAY_BE_NULL += "validation_accuracy validation_loss images_per_second kept_epoch".split()
+MAY_BE_NULL += "validation_accuracy validation_loss kept_epoch".split()
 
 
 def matches(value, form) -> bool:

@@ -98,8 +98,8 @@ def writable_folder(folder: Path) -> Path:
 def create_folder(parent: Path, name: str, numbered: bool = False) -> Path:
     """Create `parent/name`; where it exists and `numbered`, take `name-2`, `name-3` ...
 
-    Else a folder that a process has left which was killed at its start is used again. Raises
-    UserError when the name is taken or the folder cannot be written.
+    Otherwise the name may be that of a folder left empty by a process that was killed at its start.
+    Raises UserError when the name is taken or the folder cannot be written.
     """
     folder = writable_folder(parent) / name
     if not numbered and folder.is_dir() and {p.name for p in folder.glob("[!.]*")} <= {MARKER}:
@@ -124,8 +124,7 @@ def keep_script(script: str, folder: Path) -> None:
     path, copy = Path(script), folder / SCRIPT
     text = imported_text(path)
     if text != path.read_bytes():
-        problem = "was edited after it was imported, and runs as it was: reload it, or use %run"
-        warn(f"{path.name} {problem}")
+        warn(f"{path.name} was edited since it was imported; the old version runs: reload it")
     if text is not None and not copy.exists():  # a resumed run keeps that of its start
         write_atomically(copy, text)
 
@@ -170,7 +169,7 @@ def lock(folder: Path) -> Iterator[None]:
 
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
-            raise UserError(f"{folder} belongs to a run that is still going on") from error
+            raise UserError(f"another process is still working in {folder}") from error
         except OSError:
             pass  # a network file system may have no locks
         yield

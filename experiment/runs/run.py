@@ -35,7 +35,7 @@ class Run:
     history: History = field(default_factory=History)  # `history.column("loss")` and others
     metrics: dict | None = None  # what metrics.json says; None before testing
     model: object = None  # the trained network; None before testing
-    film: object = field(default=None, repr=False)  # see film.py; None where there is none
+    film: object = field(default=None, repr=False)  # see film.py; None before training
     printed_networks: set[str] = field(default_factory=set, repr=False)  # by this call
 
     def __repr__(self) -> str:
@@ -59,7 +59,7 @@ class Run:
         """
         images, total = self.args.images, len(self.dataset.train_labels)
         if self.dataset.synthetic and images != "all" and images > total:
-            self.say(f"images: all {total:,} synthetic ones, because there are no {images:,}")
+            self.say(f"images: all {total:,} synthetic images, fewer than the {images:,} asked for")
             images = "all"
         return self.dataset.split(self.args.validation, self.args.seed, images)
 
@@ -125,10 +125,11 @@ def resumed_configuration(before: dict, now: dict, epochs_done: int) -> dict:
 
 
 def git_commit() -> str | None:
-    """The commit that is checked out, with `-dirty` after changes, or None outside git."""
+    """The commit that is checked out, with `-dirty` where code differs, or None outside git."""
+    quiet = {"cwd": REPOSITORY, "stderr": subprocess.DEVNULL, "text": True, "timeout": 10}
     if (REPOSITORY / ".git").exists():
-        command = "git describe --always --dirty --abbrev=40 --exclude *".split()  # without tags
-        quiet = {"stderr": subprocess.DEVNULL, "text": True, "timeout": 10}
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            return subprocess.check_output(command, cwd=REPOSITORY, **quiet).strip()
+            commit = subprocess.check_output("git rev-parse --short HEAD".split(), **quiet).strip()
+            changes = subprocess.check_output("git diff HEAD -- *.py".split(), **quiet)
+            return f"{commit}-dirty" if changes else commit
     return None

@@ -17,7 +17,7 @@ MAY_IMPORT = {
 }
 MODULE_LINES, FUNCTION_LINES = 300, 40  # at most
 LINES = {"common": 2323, "experiment": 3646}
-LINES |= {"mnist_dense": 130, "mnist_cnn": 100, "fashion_cnn_augment": 100}
+LINES |= {"mnist_dense": 130, "mnist_cnn": 130, "fashion_cnn_augment": 130}
 
 
 def modules_of(root: Path) -> dict[str, Path]:

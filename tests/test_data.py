@@ -226,7 +226,7 @@ def test_a_damaged_file_in_the_datasets_folder_is_an_error_and_stays(tiny):
     size = path.stat().st_size
     message = one_line_error(name="mnist")
     assert str(path) in message
-    assert "replace the file" in message
+    assert "replace or remove the file" in message
     assert path.stat().st_size == size
 
 

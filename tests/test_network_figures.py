@@ -49,13 +49,13 @@ def test_feature_maps_share_a_scale_in_a_row(images, tmp_path):
     maps["conv0"][..., 1] = 0  # a filter that responds to nothing
     figure = network.feature_maps(images[:9], maps, NAMES[:9], "title")
     shown = [picture.get_array() for picture in figure.axes[1].images]
-    assert len(shown) == 2 * 9
+    assert len(shown) == 3 * 9
     assert (np.min(shown[:9]), np.max(shown[:9])) == (0, 1)
-    assert np.max(shown[9:]) == 0
+    assert np.max(shown[9:18]) == 0
     wanted = maps["conv0"][..., 0]
     np.testing.assert_allclose(shown[3], (wanted[3] - wanted.min()) / np.ptp(wanted))
     titles = [axes.get_title("left") for axes in figure.axes[1:]]
-    assert titles[0] == "The first 2 of 4 filters of conv0: maps of 8 x 8"
+    assert titles[0] == "The first 3 of 4 filters of conv0: maps of 8 x 8"
     save(figure, tmp_path)
 
 

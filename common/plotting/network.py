@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from common.plotting.style import first_of, show_grid, titled, write_above
 
 FILTERS_SHOWN, FILTER_COLUMNS = 48, 8
-MAPS_SHOWN, EXAMPLES_SHOWN = 10, 10  # rows of the feature maps; columns there and in attention
+MAPS_SHOWN, EXAMPLES_SHOWN = 12, 10  # rows of the feature maps; columns there and in attention
 HEAT_COLOUR = "#E69F00"
 
 

@@ -66,20 +66,22 @@ def write_table(file: str, columns: list[str], rows: list[dict]) -> None:
 
 def rows_of(run: SavedRun, member: str = "") -> list[dict]:
     """A row for each seed of a run that this machine has trained."""
-    where, rows = here() | {"member": member}, []
-    packages = ("tensorflow", "keras", "jax", "torch", "numpy")
+    processor, packages = machine().rpartition("; ")[0], "tensorflow keras jax torch numpy".split()
+    rows = []
     for training in run.trainings:
         config, metrics = training.config, training.metrics
         known = {key: value for key, value in config["versions"].items() if key in packages}
         measured = {name: metrics.get(name) for name in MEASURES} | {
+            "member": member,
             "seconds": float(metrics["seconds"]["training"]),
             "seed": config["seed"],
             "precision": config["precision"],
             "versions": " ".join(f"{name} {version}" for name, version in known.items()),
+            "processor": processor,
             "commit": config.get("git_commit"),
             "date": config["started"][:10],
         }
-        rows.append(where | measured)
+        rows.append(measured)
     return rows
 
 

@@ -14,6 +14,7 @@ from conftest import REPOSITORY, SCRIPTS, parse
 
 from common.errors import UserError
 from experiment import command_line
+from experiment.backend.device import NUMPY_DEVICE
 from experiment.options import ACTIVATIONS, LEARNING_RATES, OPTIONS, SYNONYMS
 from experiment.train.batches import schedule_of
 
@@ -276,7 +277,7 @@ def make_optimizer(name):
 
     rate = LEARNING_RATES[name]
     args = argparse.Namespace(optimizer=name, learning_rate=rate, schedule="constant", epochs=1)
-    return keras_loop.make_optimizer(args, schedule_of(args, 100))
+    return keras_loop.make_optimizer(args, schedule_of(args, 100), NUMPY_DEVICE)
 
 
 def test_the_optimizers_are_those_of_keras():

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "benchmarks": {"common", "experiment", "scripts", "tools", "benchmarks"},
 }
 MODULE_LINES, FUNCTION_LINES = 300, 40  # at most
-LINES = {"common": 2323, "experiment": 3646}
+LINES = {"common": 2321, "experiment": 3656}
 LINES |= {"mnist_dense": 130, "mnist_cnn": 130, "fashion_cnn_augment": 130}
 
 

@@ -1,6 +1,7 @@
 """Keras's own training: loss, optimizer, the batches that `fit` shows, and what history holds."""
 
 import argparse
+import dataclasses
 import sys
 import time
 
@@ -14,7 +15,7 @@ from tiny import make_network, make_run, split_dataset, train
 
 from experiment.options import ACTIVATIONS
 from experiment.train.batches import Batches, Schedule
-from experiment.train.keras_loop import ahead, compile_options, make_optimizer
+from experiment.train.keras_loop import FusedAdam, ahead, compile_options, make_optimizer
 
 COUNT = 300
 
@@ -161,16 +162,43 @@ def test_history_holds_the_plain_mean_cross_entropy_whatever_the_loss(tmp_path):
 def test_schedules_in_keras_are_ours(optimizer, name, steps):
     args = argparse.Namespace(optimizer=optimizer, learning_rate=0.4, schedule=name)
     schedule = Schedule(name, 0.4, steps)
-    rate = make_optimizer(args, schedule)._learning_rate
+    rate = make_optimizer(args, schedule, DEVICE)._learning_rate
     values = [float(rate(step)) for step in range(steps + 1)]
     wanted = [schedule(step) for step in range(steps + 1)]
     assert values == pytest.approx(wanted, rel=1e-4, abs=1e-7)
     assert max(wanted) == 0.4 and wanted[-1] == pytest.approx(0)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="others have Keras's Adam")
+@pytest.mark.parametrize(
+    ("optimizer", "betas"), [("adam", {}), ("adam_short", {"beta_1": 0.8, "beta_2": 0.95})]
+)
+def test_adam_in_one_operation_takes_keras_s_steps(optimizer, betas):
+    args = argparse.Namespace(optimizer=optimizer, learning_rate=0.02, schedule="linear")
+    fused = make_optimizer(args, Schedule("linear", 0.02, 20), DEVICE)
+    assert type(fused) is FusedAdam
+    kinds, trained = [((5, 7), "float32"), ((7,), "float64")], {}
+    for each in (fused, keras.optimizers.Adam(fused._learning_rate, **betas)):
+        rng = np.random.default_rng(0)
+        weights = [keras.Variable(rng.normal(size=shape), dtype=d) for shape, d in kinds]
+        each.build(weights)
+        for _ in range(20):
+            each.apply([keras.ops.array(rng.normal(size=w.shape), "float32") for w in weights])
+        trained[each] = [keras.ops.convert_to_numpy(v) for v in (*weights, *each.variables)]
+    for ours, theirs in zip(*trained.values(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_several_devices_have_keras_s_adam():
+    args = argparse.Namespace(optimizer="adam", learning_rate=0.02, schedule="constant")
+    several = dataclasses.replace(DEVICE, count=2)
+    optimizer = make_optimizer(args, Schedule("constant", 0.02, 20), several)
+    assert type(optimizer) is not FusedAdam and isinstance(optimizer, keras.optimizers.Adam)
+
+
 def test_momentum_and_every_activation_of_the_options_are_keras_s():
     args = argparse.Namespace(optimizer="momentum", learning_rate=0.01, schedule="constant")
-    assert make_optimizer(args, Schedule("constant", 0.01, 10)).momentum == 0.9
+    assert make_optimizer(args, Schedule("constant", 0.01, 10), DEVICE).momentum == 0.9
     logits = keras.ops.convert_to_tensor(np.linspace(-2, 2, 5, dtype=np.float32)[None])
     for name in ACTIVATIONS:
         assert keras.activations.get(name)(logits).shape == (1, 5)

@@ -80,18 +80,14 @@ class Schedule:
     highest: float
     steps: int
 
-    def __post_init__(self) -> None:
-        """Set the rate that a schedule rises from, and for how many steps."""
-        self.start = self.highest / 20
-        self.warm_up = self.steps // (10 if self.name == "linear" else 5)
-
     def __call__(self, step: int) -> float:
         """The rate of a step, counted from 0."""
         if self.name == "constant":
             return self.highest
-        if step < self.warm_up:
-            return self.start + (self.highest - self.start) * step / self.warm_up
-        falling = (step - self.warm_up) / (self.steps - self.warm_up)
+        warm_up = self.steps // (10 if self.name == "linear" else 5)
+        if step < warm_up:
+            return self.highest * (0.05 + 0.95 * step / warm_up)
+        falling = (step - warm_up) / (self.steps - warm_up)
         if self.name == "linear":
             return self.highest * (1 - falling)
         return self.highest * (1 + math.cos(math.pi * falling)) / 2

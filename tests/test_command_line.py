@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -277,7 +278,8 @@ def make_optimizer(name):
 
     rate = LEARNING_RATES[name]
     args = argparse.Namespace(optimizer=name, learning_rate=rate, schedule="constant", epochs=1)
-    return keras_loop.make_optimizer(args, schedule_of(args, 100), NUMPY_DEVICE)
+    several = replace(NUMPY_DEVICE, count=2)  # which have Keras's own Adam
+    return keras_loop.make_optimizer(args, schedule_of(args, 100), several)
 
 
 def test_the_optimizers_are_those_of_keras():
@@ -291,7 +293,7 @@ def test_the_optimizers_are_those_of_keras():
     assert len(names) > 10 and names <= LEARNING_RATES.keys()
     for name in names:
         optimizer = make_optimizer(name)
-        assert type(optimizer).__name__.lower().removeprefix("fused") == name
+        assert type(optimizer).__name__.lower() == name
         assert float(optimizer.learning_rate) == pytest.approx(LEARNING_RATES[name])
 
 

@@ -58,7 +58,7 @@ def make_loss(args: Namespace):
     return smoothed_cross_entropy
 
 
-def make_optimizer(args: Namespace, schedule: Schedule, device: Device):
+def make_optimizer(args: Namespace, schedule: Schedule, device: Device) -> keras.Optimizer:
     """The optimizer that the options name, with its schedule; UserError where Keras lacks it."""
     rate = args.learning_rate if args.schedule == "constant" else Rates(schedule)
     if args.optimizer == "momentum":

@@ -64,7 +64,7 @@ def augment(
 
 
 def keras_generator(*, flip=False, shift=0, rotation=0.0, zoom=0.0) -> Augmentation:
-    """The same variations by Keras's `ImageDataGenerator`, one image at a time.
+    """Variations by Keras's `ImageDataGenerator`, one image at a time; its zoom also stretches.
 
     Deprecated and slow, but in most tutorials. UserError without TensorFlow.
     """

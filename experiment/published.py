@@ -6,7 +6,7 @@ measured: bfloat16 would repeat them on some processors only.
 
 NETWORKS = ("two_convolutions", "three_convolutions", "growing")  # of `mnist_cnn.py`
 
-# What the networks of the projects have in common: no augmentation, a constant learning rate.
+# What the projects have in common. Most train at a constant rate and without dropout.
 PLAIN = {"precision": "float32", "shift": 0}
 CONSTANT = PLAIN | {"dropout": 0, "schedule": "constant"}
 THREE_CONVOLUTIONS = {

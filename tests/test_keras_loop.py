@@ -15,7 +15,7 @@ from tiny import make_network, make_run, split_dataset, train
 
 from experiment.options import ACTIVATIONS
 from experiment.train.batches import Batches, Schedule
-from experiment.train.keras_loop import FusedAdam, ahead, compile_options, make_optimizer
+from experiment.train.keras_loop import FusedAdam, blocks_of, compile_options, make_optimizer
 
 COUNT = 300
 
@@ -52,9 +52,10 @@ def test_fit_shows_the_batches_of_each_epoch_in_their_order(tmp_path):
     assert (shown[0] != shown[1]).any()
 
 
-def test_batches_are_prepared_ahead(monkeypatch):
+def test_batches_are_handed_over_in_blocks_of_which_the_next_is_being_prepared(monkeypatch):
+    monkeypatch.setattr("experiment.train.keras_loop.IMAGES_AT_ONCE", 4 * 20)
     batches = Batches(dataset(COUNT), 20, seed=3)
-    numbers, made = range(len(batches)), []
+    numbers, made, ready = range(len(batches)), [], 0
     original = Batches.__getitem__
 
     def noting(batches, number):
@@ -62,12 +63,15 @@ def test_batches_are_prepared_ahead(monkeypatch):
         return original(batches, number)
 
     monkeypatch.setattr(Batches, "__getitem__", noting)
-    for number, (images, labels) in zip(numbers, ahead(batches), strict=True):
-        assert (images == original(batches, number)[0]).all() and len(labels) == 20
+    for images, labels in blocks_of(batches):
+        block = [original(batches, number) for number in numbers[ready : ready + 4]]
+        assert (images == np.concatenate([images for images, _ in block])).all()
+        assert (labels == np.concatenate([labels for _, labels in block])).all()
+        ready += len(block)
         soon = time.monotonic() + 10
-        while len(made) < min(number + 8, len(batches)) and time.monotonic() < soon:
+        while len(made) < min(ready + 4, len(batches)) and time.monotonic() < soon:
             time.sleep(0.001)
-        assert len(made) >= min(number + 8, len(batches))
+        assert len(made) == min(ready + 4, len(batches)), "one block ahead, and no more"
     assert made == [*numbers]
 
 

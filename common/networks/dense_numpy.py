@@ -87,7 +87,7 @@ class DenseNetwork:
                 callback.on_train_batch_end(number)
                 if self.stop_training:
                     break
-            logs = dict(zip(("loss", "accuracy"), sums / batches.count, strict=True))
+            logs = dict(zip(("loss", "accuracy"), sums / batches.images_per_epoch, strict=True))
             if validation_data and not self.stop_training:
                 callback.on_test_begin()
                 loss, accuracy = self.evaluate(*validation_data)

@@ -34,9 +34,9 @@ class Batches:
         """Begin with the first epoch."""
         self.images, self.labels = self.data.train_images, self.data.train_labels
         devices, wanted = self.device.count, self.batch_size
-        self.count = len(self.images) // devices * devices
-        self.batch_size = self.count if wanted == "all" else wanted
-        if self.batch_size % devices or not self.count:
+        self.images_per_epoch = len(self.images) // devices * devices
+        self.batch_size = self.images_per_epoch if wanted == "all" else wanted
+        if self.batch_size % devices or not self.images_per_epoch:
             advice = f"try --batch-size {max(self.batch_size // devices, 1) * devices}"
             problem = f"{devices} devices cannot share {wanted} images evenly"
             raise UserError(f"{problem}: {advice}, or other --devices", status=2)
@@ -46,10 +46,10 @@ class Batches:
         """Shuffle for an epoch, counted from 0."""
         self.epoch = epoch
         generator = np.random.default_rng((self.seed, SHUFFLING, epoch))
-        self.order = generator.permutation(len(self.images))[: self.count]
+        self.order = generator.permutation(len(self.images))[: self.images_per_epoch]
 
     def __len__(self) -> int:
-        return math.ceil(self.count / self.batch_size)
+        return math.ceil(self.images_per_epoch / self.batch_size)
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         """A batch's images and labels; of several processes, this one's part of them."""

@@ -15,8 +15,8 @@ from experiment.train.recorder import Recorder, advice_on_memory, stop_requests
 def with_logits(model, run: Run):
     """The network, with logits (n, 10) at its end: a softmax or sigmoid there is left out.
 
-    Another activation there is a warning. Raises UserError for one of Keras that does not take
-    (n, 28, 28) or does not give (n, 10).
+    Another activation there is a warning. Raises UserError for a Keras network of other
+    shapes than `check_shapes` allows.
     """
     if run.custom_engine:
         return model
@@ -43,7 +43,7 @@ def with_logits(model, run: Run):
 
 
 def check_shapes(model) -> None:
-    """Raise UserError unless a model of Keras takes (n, 28, 28) and gives (n, 10)."""
+    """Raise UserError unless a model takes (n, 28, 28) or (n, 28, 28, 1), and gives (n, 10)."""
     taken, given = (getattr(model, f"{end}_shape", None) for end in ("input", "output"))
     known = taken in ((None, 28, 28), (None, 28, 28, 1)) and given == (None, 10)
     if not known or isinstance(getattr(model, "output", None), dict | list):  # of one output

@@ -3,7 +3,6 @@
 import itertools
 import sys
 from argparse import Namespace
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,9 +19,9 @@ from experiment.runs.run import Run
 from experiment.train.batches import Batches, Schedule, schedule_of
 from experiment.train.recorder import Recorder
 
-# Steps for each return to Python, which is slow; few enough that Ctrl-C need not wait.
+# Steps for each return to Python, which is slow; Ctrl-C waits for no more than these.
 STEPS_PER_EXECUTION = 16
-BATCHES_AHEAD = 8
+IMAGES_AT_ONCE = 2048  # from Python to TensorFlow, at least a batch
 
 
 def compile_options(args: Namespace, steps_per_epoch: int, device: Device) -> dict:
@@ -229,27 +228,27 @@ def to_dataset(batches: Batches):
 
     arrays = (batches.images, batches.labels)
     specs = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in arrays)
-    dataset = tf.data.Dataset.from_generator(partial(ahead, batches), output_signature=specs)
+    blocks = tf.data.Dataset.from_generator(partial(blocks_of, batches), output_signature=specs)
     # Keras would leave it to TensorFlow to tune: a thread that takes time from the training, and is
     # sometimes waited for at its end, for seconds.
     options = tf.data.Options()
     options.autotune.enabled = False
     counted = tf.data.experimental.assert_cardinality(len(batches))
-    return dataset.apply(counted).with_options(options)
+    return blocks.rebatch(batches.batch_size).apply(counted).with_options(options)
 
 
-def ahead(batches: Batches) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each batch, while the next ones are being prepared.
+def blocks_of(batches: Batches) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Images and labels of several batches at a time, while the next are being prepared.
 
-    TensorFlow's own `prefetch` waits for the batch before where all operations are deterministic.
+    With deterministic operations, TensorFlow's own `prefetch` would wait for them.
     """
+    numbers, count = range(len(batches)), max(1, IMAGES_AT_ONCE // batches.batch_size)
+    blocks = ([batches[n] for n in numbers[first : first + count]] for first in numbers[::count])
     with ThreadPoolExecutor(1) as thread:
-        coming = deque()
-        for number in range(len(batches) + BATCHES_AHEAD):
-            if number < len(batches):
-                coming.append(thread.submit(batches.__getitem__, number))
-            if number >= BATCHES_AHEAD:
-                yield coming.popleft().result()
+        coming = thread.submit(next, blocks, None)
+        while block := coming.result():
+            coming = thread.submit(next, blocks, None)
+            yield tuple(map(np.concatenate, zip(*block, strict=True)))
 
 
 class BatchSequence(keras.utils.PyDataset):

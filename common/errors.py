@@ -3,8 +3,8 @@
 import builtins
 import contextlib
 import difflib
+import os
 import re
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
@@ -37,8 +37,8 @@ def one_line_errors(debug: bool = False) -> Iterator[None]:
         except Interrupted as stop:
             leave("", stop.status)
         except KeyboardInterrupt as stop:
-            number = stop.args[0] if stop.args else signal.SIGINT
-            leave("stopped at once; unsaved work is lost", 128 + number)
+            number = stop.args[0] if stop.args else 2  # SIGINT
+            leave("stopped at once; unsaved work is lost", 128 + number, at_once=True)
         except Exception as error:
             known = isinstance(error, UserError | OSError)
             if debug or not (known or out_of_memory(error)):
@@ -53,7 +53,7 @@ def out_of_memory(error: Exception) -> bool:
     return bool(re.search(words, f"{type(error).__name__} {error}"))
 
 
-def leave(line: str, status: int) -> NoReturn:
+def leave(line: str, status: int, at_once: bool = False) -> NoReturn:
     """End with a line on stderr, or none, and an exit status; in IPython, only with the line."""
     if hasattr(builtins, "__IPYTHON__"):  # which would tell how to leave IPython
         error = UserError(line, status)
@@ -62,7 +62,7 @@ def leave(line: str, status: int) -> NoReturn:
     with standard_streams():
         if line:
             say(line, stderr=True)
-    sys.exit(status)
+    (os._exit if at_once else sys.exit)(status)  # threads of TensorFlow may never end
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:

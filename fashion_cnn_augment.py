@@ -28,7 +28,7 @@ RECIPES = {  # what a recipe leaves out is as in "default"
         "learning_rate": 0.008,
     },
     "best": {
-        "about": "the most accurate, in an hour: more filters, epochs and augmentation",
+        "about": "the most accurate, in one to two hours: more filters, epochs and augmentation",
         "filters": 96,
         "shift": 1,
         "erase": 8,

@@ -9,8 +9,9 @@ other processes kept a tenth of a core busy is not kept: the next call measures 
     python -m benchmarks.time_to_accuracy --record      # its record, and the table in docs
     ONEDNN_MAX_CPU_ISA=AVX2 python -m benchmarks.time_to_accuracy --results-dir avx2
 
-The last one limits what TensorFlow's and PyTorch's oneDNN use of the processor. The others, written
-here from their published settings:
+The last one limits what TensorFlow's and PyTorch's oneDNN use of the processor; below
+AVX512_CORE_BF16, only its rows in float32 count. The others, written here from their published
+settings:
 
 example    Keras's own (https://keras.io/examples/vision/mnist_convnet): 32 and 64 filters, dropout
            0.5, Adam, batches of 128, a tenth of the images kept for validation

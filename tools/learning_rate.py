@@ -105,7 +105,7 @@ class OneRun(list):
 def one_step(model, data: Dataset, run: Run) -> Callable[[int, float], float]:
     """A training step with a number and a learning rate: the loss of its batch, before it."""
     batches = batches_of(data, run)
-    whole = max(1, batches.images_per_epoch // batches.batch_size)  # no other size to trace
+    whole = max(1, batches.images_per_epoch // batches.batch_size)  # others would be traced anew
 
     def step(number: int, rate: float) -> float:
         epoch, batch = divmod(number, whole)

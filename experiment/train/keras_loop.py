@@ -244,11 +244,12 @@ def blocks_of(batches: Batches) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """
     numbers, count = range(len(batches)), max(1, IMAGES_AT_ONCE // batches.batch_size)
     blocks = ([batches[n] for n in numbers[first : first + count]] for first in numbers[::count])
+    joined = (tuple(map(np.concatenate, zip(*block, strict=True))) for block in blocks)
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, blocks, None)
-        while block := coming.result():
-            coming = thread.submit(next, blocks, None)
-            yield tuple(map(np.concatenate, zip(*block, strict=True)))
+        coming = thread.submit(next, joined, None)
+        while ready := coming.result():
+            coming = thread.submit(next, joined, None)
+            yield ready
 
 
 class BatchSequence(keras.utils.PyDataset):
